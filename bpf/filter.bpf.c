@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * filter: a stateless packet filter. Rules (first match wins) over addresses, protocol, ports
+ * and TCP flags, IPv4 and IPv6; before them an allow and a deny set of source prefixes.
+ *
+ * Points: below, beside what they change. State: the tables are written by the controller;
+ * the counters belong to the map and outlive every variant. Fallback: a packet that breaks an
+ * assumption is decided by the generic variant, before anything was counted.
+ *
+ * What an operator should know: at most two VLAN tags are looked behind; later fragments carry
+ * no ports, so rules that ask for ports do not match them; up to six IPv6 extension headers are
+ * walked; a packet cut inside a header it announces is dropped as malformed.
+ */
+#include "iridescent.h"
+#include "cursor.h"
+#include "filter_tables.h"
+
+SPEC_RANGE(narrowing, vlan_depth, 2, 0, 2, "VLAN tags looked behind");
+SPEC_BOOL(narrowing, ipv6, true, "IPv6 packets are decided here");
+SPEC_ASSUME(no_ip_options, "IPv4 headers have no options");
+SPEC_ASSUME(no_fragments, "no packet is a later fragment");
+SPEC_GENERIC(narrowing, only_protocol, "the one IP protocol that packets have; 0: any");
+SPEC_ENUM(tuning, rule_layout, LAYOUT_MAP, "how the rules are kept: in a map, or compiled in",
+	  LAYOUT_MAP, LAYOUT_CHAIN, LAYOUT_TREE);
+SPEC_ENUM(tuning, set_layout, SET_TRIE, "how IPv4 address sets are kept: LPM trie, or exact hash",
+	  SET_TRIE, SET_HASH);
+SPEC_ENUM(tuning, counter_batch, BATCH_1, "equal decisions counted together before a flush",
+	  BATCH_1, BATCH_16, BATCH_64);
+
+SPEC_ENUM(policy, default_action, DEFAULT_PASS, "what happens when no rule matches",
+	  DEFAULT_PASS, DEFAULT_DROP);
+SPEC_ENUM(policy, non_ip, NON_IP_PASS, "what happens to packets that are neither IPv4 nor IPv6",
+	  NON_IP_PASS, NON_IP_DROP);
+SPEC_ENUM(policy, fragments, FRAGMENTS_MATCH, "later fragments: match without ports, pass, drop",
+	  FRAGMENTS_MATCH, FRAGMENTS_PASS, FRAGMENTS_DROP);
+SPEC_BOOL(policy, verify_ip_checksum, false, "drop IPv4 packets with a wrong header checksum");
+SPEC_RANGE(policy, rule_capacity, MAX_RULES, 1, MAX_RULES,
+	   "rules that the table has room for (told by the operator file)");
+SPEC_BOOL(policy, allow_set, true, "the allow set has entries (told by the operator file)");
+SPEC_BOOL(policy, deny_set, true, "the deny set has entries (told by the operator file)");
+
+SPEC_TABLE(rules_compiled, packet_key, "decision of the first matching rule");
+
+/* Parsers return PARSED, a decision, or SPEC_MISSED(point). */
+#define PARSED NO_MATCH
+
+static __always_inline __u32 parse_ethernet(struct cursor *at, __u16 *type)
+{
+	struct ethernet_header *eth = take(at, sizeof(*eth));
+	__u32 tags = 0;
+
+	if (!eth)
+		return DECIDE(SLOT_MALFORMED, true);
+	*type = net16(eth->type);
+	for (; tags < vlan_depth && is_vlan(*type); tags++) {
+		struct vlan_header *tag = take(at, sizeof(*tag));
+
+		if (!tag)
+			return DECIDE(SLOT_MALFORMED, true);
+		*type = net16(tag->type);
+	}
+	SPEC_OBSERVE(vlan_depth, tags);
+	if (SPEC_NARROWED(vlan_depth) && is_vlan(*type))
+		return SPEC_MISSED(vlan_depth);
+	return PARSED;
+}
+
+static __always_inline __u32 parse_ports(struct cursor *at, struct packet_key *key)
+{
+	__u32 size = key->protocol == PROTOCOL_TCP   ? 20 :
+		     key->protocol == PROTOCOL_UDP   ? 8 :
+		     key->protocol == PROTOCOL_SCTP  ? 12 :
+						       0;
+	struct ports *ports = at->at;
+
+	if (!size)
+		return PARSED;
+	if (!has(at, size) || !has(at, sizeof(*ports)))
+		return DECIDE(SLOT_MALFORMED, true);
+	key->has_ports = 1;
+	key->source_port = net16(ports->source);
+	key->destination_port = net16(ports->destination);
+	if (key->protocol == PROTOCOL_TCP && has(at, 14))
+		key->tcp_flags = ((__u8 *)ports)[13];
+	return PARSED;
+}
+
+/* Protocol assumption, fragment policy and ports: the same for both families. */
+static __always_inline __u32 finish_key(struct cursor *at, struct packet_key *key, int later)
+{
+	SPEC_OBSERVE(no_fragments, !later);
+	SPEC_OBSERVE(only_protocol, key->protocol);
+	if (no_fragments && later)
+		return SPEC_MISSED(no_fragments);
+	if (only_protocol && key->protocol != only_protocol)
+		return SPEC_MISSED(only_protocol);
+	if (later && fragments != FRAGMENTS_MATCH)
+		return DECIDE(SLOT_FRAGMENT, fragments == FRAGMENTS_DROP);
+	return later ? PARSED : parse_ports(at, key);
+}
+
+static __always_inline __u32 parse_ipv4(struct cursor *at, struct packet_key *key)
+{
+	struct ipv4_header *ip = take(at, sizeof(*ip));
+	__u32 options = 0;
+
+	if (!ip)
+		return DECIDE(SLOT_MALFORMED, true);
+	SPEC_OBSERVE(no_ip_options, ip->version_ihl == 0x45);
+	if (no_ip_options && ip->version_ihl != 0x45)
+		return SPEC_MISSED(no_ip_options);
+	if (!no_ip_options) {
+		__u32 size = (ip->version_ihl & 15) * 4;
+
+		if (ip->version_ihl >> 4 != 4 || size < sizeof(*ip))
+			return DECIDE(SLOT_MALFORMED, true);
+		options = size - sizeof(*ip);
+		if (!take(at, options))
+			return DECIDE(SLOT_MALFORMED, true);
+	}
+	if (net16(ip->total_length) < sizeof(*ip) + options)
+		return DECIDE(SLOT_MALFORMED, true);
+	if (verify_ip_checksum && ipv4_header_sum(ip, options, at->end) != 0xffff)
+		return DECIDE(SLOT_BAD_CHECKSUM, true);
+	key->family = 4;
+	key->protocol = ip->protocol;
+	key->source[0] = net32(ip->source);
+	key->destination[0] = net32(ip->destination);
+	return finish_key(at, key, (ip->fragment & net16(IPV4_LATER_MASK)) != 0);
+}
+
+static __always_inline int is_extension(__u8 next)
+{
+	return next == PROTOCOL_HOP_BY_HOP || next == PROTOCOL_ROUTING ||
+	       next == PROTOCOL_FRAGMENT || next == PROTOCOL_AH || next == PROTOCOL_DESTINATION;
+}
+
+/* Walks the extension headers; `later` tells of a fragment that is not the first. */
+static __always_inline __u32 parse_extensions(struct cursor *at, struct packet_key *key, int *later)
+{
+	for (__u32 i = 0; i < IPV6_EXTENSIONS && is_extension(key->protocol); i++) {
+		struct ipv6_extension *header = at->at;
+		__u32 size = 8, offset;
+
+		if (!has(at, sizeof(*header)))
+			return DECIDE(SLOT_MALFORMED, true);
+		offset = net16(header->fragment) & 0xfff8;
+		if (key->protocol == PROTOCOL_AH)
+			size = (header->length + 2) * 4;
+		else if (key->protocol != PROTOCOL_FRAGMENT)
+			size = (header->length + 1) * 8;
+		*later = key->protocol == PROTOCOL_FRAGMENT && offset;
+		key->protocol = header->next;
+		if (!take(at, size))
+			return DECIDE(SLOT_MALFORMED, true);
+		if (*later)
+			return PARSED;
+	}
+	return is_extension(key->protocol) ? DECIDE(SLOT_MALFORMED, true) : PARSED;
+}
+
+static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet_key *key)
+{
+	struct ipv6_header *ip = take(at, sizeof(*ip));
+	__u32 status;
+	int later = 0;
+
+	if (!ip || ip->version_class >> 4 != 6)
+		return DECIDE(SLOT_MALFORMED, true);
+	key->family = 6;
+	key->protocol = ip->next;
+	for (__u32 i = 0; i < 4; i++) {
+		key->source[i] = net32(ip->source[i]);
+		key->destination[i] = net32(ip->destination[i]);
+	}
+	status = parse_extensions(at, key, &later);
+	return status != PARSED ? status : finish_key(at, key, later);
+}
+
+static __always_inline __u32 parse(struct cursor *at, struct packet_key *key)
+{
+	__u16 type = 0;
+	__u32 status = parse_ethernet(at, &type);
+
+	if (status != PARSED)
+		return status;
+	if (type == ETHERTYPE_IPV4)
+		return parse_ipv4(at, key);
+	SPEC_OBSERVE(ipv6, type == ETHERTYPE_IPV6);
+	if (type != ETHERTYPE_IPV6)
+		return DECIDE(SLOT_NOT_IP, non_ip == NON_IP_DROP);
+	return ipv6 ? parse_ipv6(at, key) : SPEC_MISSED(ipv6);
+}
+
+static __always_inline __u32 decide(const struct packet_key *key)
+{
+	__u32 decision;
+
+	if (allow_set && in_set(key, SET_ALLOW, set_layout == SET_HASH))
+		return DECIDE(SLOT_ALLOW_SET, false);
+	if (deny_set && in_set(key, SET_DENY, set_layout == SET_HASH))
+		return DECIDE(SLOT_DENY_SET, true);
+	decision = rule_layout == LAYOUT_MAP ? match_rules(key, rule_capacity, ipv6) : rules_compiled(key);
+	return decision != NO_MATCH ? decision :
+				      DECIDE(SLOT_DEFAULT, default_action == DEFAULT_DROP);
+}
+
+static __always_inline __u32 batch_sizes(__u32 choice)
+{
+	return choice == BATCH_64 ? 64 : choice == BATCH_16 ? 16 : 1;
+}
+
+static __always_inline int filter(struct xdp_md *ctx)
+{
+	struct cursor at = cursor_of(ctx);
+	__u32 bytes = frame_bytes(&at);
+	struct packet_key key = {};
+	__u32 decision = parse(&at, &key);
+
+	if (decision == PARSED)
+		decision = decide(&key);
+	else if (decision & SPEC_MISS_BIT)
+		return spec_miss(ctx, decision);
+	return count_decision(decision, bytes, batch_sizes(counter_batch));
+}
+SPEC_PROGRAM(filter)

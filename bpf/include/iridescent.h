@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The template language of Iridescent XDP: points, maps, guards, statistics, entry.
+ *
+ * One dialect, read three times: by the controller (IRIDESCENT_DESCRIBE, which keeps the
+ * declarations as annotations), by bcc (IRIDESCENT_BCC, point values as -D) and by clang for
+ * the LLVM toolchain (point values stay external constants that are linked in per variant).
+ *
+ * A point is used as a value: `if (vlan_depth)`, never with #ifdef.
+ */
+#ifndef IRIDESCENT_H
+#define IRIDESCENT_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+
+#include "iridescent_helpers.h"
+
+#ifdef IRIDESCENT_DESCRIBE
+#define SPEC_NOTE(text)	   __attribute__((annotate(text)))
+#define SPEC_INDEX(name)   0
+#define MAP_FD(name)	   0
+#else
+#define SPEC_NOTE(text)
+#define SPEC_INDEX(name)   SPEC_INDEX_##name
+#define MAP_FD(name)	   MAP_FD_##name
+#endif
+
+#ifdef IRIDESCENT_BCC
+#define SPEC_CONSTANT(name, note) static const __u32 name = SPEC_VALUE_##name
+#define SPEC_COMPILED(name, key, note) static __always_inline __u32 name(const struct key *)
+#else
+#define SPEC_CONSTANT(name, note) extern const __u32 name SPEC_NOTE(note)
+#define SPEC_COMPILED(name, key, note) extern __u32 name(const struct key *) SPEC_NOTE(note)
+#endif
+
+/*
+ * Points. `class` is tuning (right for every packet, searched), narrowing (right while the
+ * traffic fits, searched and guarded) or policy (set by the operator only).
+ */
+#define SPEC_BOOL(class, name, value, doc)                                                     \
+	SPEC_CONSTANT(name, "spec:bool:" #class ":" doc);                                      \
+	enum { name##__default = (value), name##__low = 0, name##__high = 1 }
+#define SPEC_RANGE(class, name, value, low, high, doc)                                         \
+	SPEC_CONSTANT(name, "spec:range:" #class ":" doc);                                     \
+	enum { name##__default = (value), name##__low = (low), name##__high = (high) }
+#define SPEC_ENUM(class, name, value, doc, ...)                                                \
+	enum name##__values { __VA_ARGS__ };                                                   \
+	SPEC_CONSTANT(name, "spec:enum:" #class ":" doc);                                      \
+	enum { name##__default = (value) }
+/* A value that is observed in the traffic; 0 stands for "none yet". */
+#define SPEC_GENERIC(class, name, doc)                                                         \
+	SPEC_CONSTANT(name, "spec:generic:" #class ":" doc);                                   \
+	enum { name##__default = 0, name##__low = 0, name##__high = 0 }
+/* A condition on the traffic: narrowing, not assumed unless the search finds that it pays. */
+#define SPEC_ASSUME(name, doc)                                                                 \
+	SPEC_CONSTANT(name, "spec:assume:narrowing:" doc);                                     \
+	enum { name##__default = 0, name##__low = 0, name##__high = 1 }
+/* A function `__u32 name(const struct key *)` that is generated from a control-plane table. */
+#define SPEC_TABLE(name, key, doc) SPEC_COMPILED(name, key, "spec:table:" #key ":" doc)
+
+/* True when the point has another value than in the generic variant. */
+#define SPEC_NARROWED(name) (name != name##__default)
+
+/* What a parser returns for a packet that breaks the assumption behind a point. */
+#define SPEC_MISS_BIT	  0x80000000u
+#define SPEC_MISSED(name) (SPEC_MISS_BIT | SPEC_INDEX(name))
+/* The same in one step, for `return SPEC_MISS(ctx, name);` before any side effect. */
+#define SPEC_MISS(ctx, name) spec_miss(ctx, SPEC_MISSED(name))
+
+/* Maps belong to the controller; a variant only refers to them. */
+#define SPEC_MAP(kind, name, key_type, value_type, count, map_flags, doc)                      \
+	typedef key_type name##__key;                                                          \
+	typedef value_type name##__value;                                                      \
+	enum { name##__entries = (count), name##__flags = (map_flags) };                       \
+	extern const __u32 name##__map SPEC_NOTE("map:" #kind ":" doc)
+#define MAP_ARRAY(name, value, count, doc)                                                     \
+	SPEC_MAP(ARRAY, name, __u32, value, count, 0, doc)
+#define MAP_PERCPU_ARRAY(name, value, count, doc)                                              \
+	SPEC_MAP(PERCPU_ARRAY, name, __u32, value, count, 0, doc)
+#define MAP_HASH(name, key, value, count, doc)                                                 \
+	SPEC_MAP(HASH, name, key, value, count, 0, doc)
+#define MAP_PERCPU_HASH(name, key, value, count, doc)                                          \
+	SPEC_MAP(PERCPU_HASH, name, key, value, count, 0, doc)
+#define MAP_LRU_HASH(name, key, value, count, doc)                                             \
+	SPEC_MAP(LRU_HASH, name, key, value, count, 0, doc)
+#define MAP_LRU_PERCPU_HASH(name, key, value, count, doc)                                      \
+	SPEC_MAP(LRU_PERCPU_HASH, name, key, value, count, 0, doc)
+#define MAP_LPM_TRIE(name, key, value, count, doc)                                             \
+	SPEC_MAP(LPM_TRIE, name, key, value, count, BPF_F_NO_PREALLOC, doc)
+#define MAP_PROG_ARRAY(name, count, doc)                                                       \
+	SPEC_MAP(PROG_ARRAY, name, __u32, __u32, count, 0, doc)
+#define MAP_DEVMAP(name, count, doc)                                                           \
+	SPEC_MAP(DEVMAP, name, __u32, __u32, count, 0, doc)
+
+#define SPEC_PSEUDO_MAP	  1
+#define SPEC_PSEUDO_VALUE 2
+#define SPEC_PSEUDO_CONST 15 /* our own: the loader puts a plain number there */
+
+/* The map as helpers want it, and the address of an array map's first value. */
+#define MAP(name)	((void *)bpf_pseudo_fd(SPEC_PSEUDO_MAP, MAP_FD(name)))
+#define MAP_VALUE(name) ((name##__value *)bpf_pseudo_fd(SPEC_PSEUDO_VALUE, MAP_FD(name)))
+
+#include "iridescent_run.h"
+
+#endif

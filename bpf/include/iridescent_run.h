@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What stands around every fast path: roles, arms, sampled timing, guards' way to the generic
+ * code. In the steady role nothing of this is left but the body itself.
+ */
+#ifndef IRIDESCENT_RUN_H
+#define IRIDESCENT_RUN_H
+
+#define SPEC_SLOTS	   64 /* programs behind the root */
+#define SPEC_SLOT_ENTRY	   0  /* what the root calls: the live variant, or the dispatcher */
+#define SPEC_SLOT_FALLBACK 1  /* always the generic code */
+#define SPEC_ARMS	   32
+#define SPEC_POINTS	   32
+#define SPEC_VERDICTS	   8 /* XDP_ABORTED .. XDP_REDIRECT, rounded up */
+
+#define SPEC_FINE_NS	   512 /* histogram: one bucket per nanosecond below this */
+#define SPEC_SUBBUCKETS	   32  /* above: this many per power of two */
+#define SPEC_OCTAVES	   11
+#define SPEC_BUCKETS	   (SPEC_FINE_NS + SPEC_OCTAVES * SPEC_SUBBUCKETS)
+
+/* Which of its jobs a program is compiled for; a constant of the controller, not a point. */
+enum spec_roles {
+	ROLE_STEADY,   /* the fast path and nothing else */
+	ROLE_ARM,      /* counted and timed */
+	ROLE_FALLBACK, /* generic code that a missed guard continues in; ends the arm's sample */
+	ROLE_OBSERVE,  /* notes the values that points could take */
+};
+SPEC_CONSTANT(spec_role, "spec:role");
+
+SPEC_RANGE(policy, sample_shift, 3, 0, 12,
+	   "while a variant is measured, one packet in 2^n is timed");
+
+struct arm_stats {
+	__u64 packets;
+	__u64 bytes;
+	__u64 verdicts[SPEC_VERDICTS];
+	__u64 misses[SPEC_POINTS];
+	__u64 began_ns; /* of the packet in flight; 0 when it is not timed */
+	__u32 histogram[SPEC_BUCKETS];
+};
+
+struct carry {
+	__u64 began_ns;
+	__u32 arm;
+	__u32 pad;
+};
+
+struct observation {
+	__u32 point;
+	__u32 value;
+};
+
+MAP_PROG_ARRAY(slots, SPEC_SLOTS, "the programs behind the root; written by the controller");
+MAP_PERCPU_ARRAY(arm_stats, struct arm_stats, SPEC_ARMS, "counts and times of each arm");
+MAP_PERCPU_ARRAY(carry, struct carry, 1, "from a missed guard to the generic code");
+MAP_LRU_HASH(observations, struct observation, __u64, 4096, "values seen, by point index");
+
+/* The arm's number is put in when the program is loaded, so that objects can be cached. */
+#define SPEC_ARM ((__u32)bpf_pseudo_fd(SPEC_PSEUDO_CONST, 0))
+
+static __always_inline struct arm_stats *spec_arm_stats(__u32 arm)
+{
+	return bpf_map_lookup_elem(MAP(arm_stats), &arm);
+}
+
+static __always_inline __u32 spec_bucket(__u64 ns)
+{
+	__u32 shift = 0;
+
+	if (ns < SPEC_FINE_NS)
+		return ns;
+	if (ns >= (__u64)SPEC_FINE_NS << SPEC_OCTAVES)
+		return SPEC_BUCKETS - 1;
+	for (__u32 i = 0; i < SPEC_OCTAVES - 1; i++)
+		if (ns >> (shift + 10))
+			shift++;
+	return SPEC_FINE_NS + shift * SPEC_SUBBUCKETS + ((ns >> (shift + 4)) & 31);
+}
+
+static __always_inline void spec_sample(struct arm_stats *arm, __u64 began_ns)
+{
+	__u32 bucket = spec_bucket(bpf_ktime_get_ns() - began_ns);
+
+	if (bucket < SPEC_BUCKETS)
+		arm->histogram[bucket]++;
+}
+
+/* Count a guard's miss and continue in the generic code, which decides about the packet. */
+static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
+{
+	__u32 point = missed & (SPEC_POINTS - 1), zero = 0, number = SPEC_ARM;
+	struct arm_stats *arm = spec_arm_stats(number);
+	struct carry *carry = bpf_map_lookup_elem(MAP(carry), &zero);
+
+	if (arm && carry) {
+		arm->misses[point]++;
+		carry->arm = number;
+		carry->began_ns = spec_role == ROLE_ARM ? arm->began_ns : 0;
+	}
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	return XDP_ABORTED; /* only if the controller broke its promise to keep the slot filled */
+}
+
+/* In the observing role: note the value that `point` would have needed for this packet. */
+static __always_inline void spec_observe(__u32 point, __u32 value)
+{
+	struct observation key = { .point = point, .value = value };
+	__u64 *seen = bpf_map_lookup_elem(MAP(observations), &key), one = 1;
+
+	if (seen)
+		*seen += 1;
+	else
+		bpf_map_update_elem(MAP(observations), &key, &one, BPF_ANY);
+}
+
+#define SPEC_OBSERVE(name, value)                                                              \
+	do {                                                                                   \
+		if (spec_role == ROLE_OBSERVE)                                                 \
+			spec_observe(SPEC_INDEX(name), value);                                 \
+	} while (0)
+
+/* Before the body: an arm is counted, and one packet in 2^sample_shift gets a start time. */
+static __always_inline struct arm_stats *spec_begin(struct xdp_md *ctx)
+{
+	struct arm_stats *arm;
+
+	if (spec_role != ROLE_ARM)
+		return NULL;
+	arm = spec_arm_stats(SPEC_ARM);
+	if (!arm)
+		return NULL;
+	arm->began_ns = arm->packets & ((1u << sample_shift) - 1) ? 0 : bpf_ktime_get_ns();
+	arm->packets++;
+	arm->bytes += ctx->data_end - ctx->data;
+	return arm;
+}
+
+/* After the body; the fallback ends the sample that the arm with the missed guard began. */
+static __always_inline void spec_end(struct arm_stats *arm, int verdict)
+{
+	__u64 began_ns = 0;
+
+	if (spec_role == ROLE_FALLBACK) {
+		__u32 zero = 0;
+		struct carry *carry = bpf_map_lookup_elem(MAP(carry), &zero);
+
+		if (!carry)
+			return;
+		arm = spec_arm_stats(carry->arm);
+		began_ns = carry->began_ns;
+	} else if (arm) {
+		began_ns = arm->began_ns;
+	}
+	if (!arm)
+		return;
+	if (began_ns)
+		spec_sample(arm, began_ns);
+	arm->verdicts[verdict & (SPEC_VERDICTS - 1)]++;
+}
+
+/* The entry of a template: `body` is the fast path, `int body(struct xdp_md *)`. */
+#define SPEC_PROGRAM(body)                                                                     \
+	SPEC_SECTION("xdp") int iridescent_entry(struct xdp_md *ctx)                           \
+	{                                                                                      \
+		struct arm_stats *arm = spec_begin(ctx);                                       \
+		int verdict = body(ctx);                                                       \
+                                                                                               \
+		spec_end(arm, verdict);                                                        \
+		return verdict;                                                                \
+	}
+
+#endif

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads a template's declarations from its C source: points, tables, maps, struct layouts.
+
+Nothing that C declares is repeated in Python. The source is parsed with libclang, which needs
+no compiler on the machine, no root and no kernel; declarations are found as annotations.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from clang import cindex
+from clang.cindex import CursorKind, TypeKind
+
+from iridescent_xdp.errors import TemplateError
+from iridescent_xdp.points import Point, PointClass, PointKind
+
+MULTIARCH = ("x86_64-linux-gnu", "aarch64-linux-gnu", "riscv64-linux-gnu", "s390x-linux-gnu")
+_MAP_TYPES = {
+    "HASH": 1,
+    "ARRAY": 2,
+    "PROG_ARRAY": 3,
+    "PERCPU_HASH": 5,
+    "PERCPU_ARRAY": 6,
+    "LRU_HASH": 9,
+    "LRU_PERCPU_HASH": 10,
+    "LPM_TRIE": 11,
+    "DEVMAP": 14,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec:
+    """A map as the template declares it; sizes in bytes."""
+
+    name: str
+    map_type: int
+    key_bytes: int
+    value_bytes: int
+    entries: int
+    flags: int
+    doc: str
+    value_type: str
+    index: int
+
+    @property
+    def per_cpu(self) -> bool:
+        """Whether an entry has one value per possible CPU."""
+        return self.map_type in (5, 6, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """A function that is generated from a control-plane table; ``key`` names its struct."""
+
+    name: str
+    key: str
+    doc: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """One fast path, as declared. Inert: reading it again gives the same on every host."""
+
+    name: str
+    path: Path
+    points: tuple[Point, ...]
+    tables: tuple[TableSpec, ...]
+    maps: tuple[MapSpec, ...]
+    structs: Mapping[str, np.dtype[np.void]] = field(repr=False)
+    constants: Mapping[str, int] = field(repr=False)
+
+    def point(self, name: str) -> Point:
+        """The point called ``name``; TemplateError when there is none."""
+        for point in self.points:
+            if point.name == name:
+                return point
+        raise TemplateError(
+            f"template '{self.name}' has no point '{name}'",
+            cure="it has " + ", ".join(p.name for p in self.points),
+        )
+
+    def map(self, name: str) -> MapSpec:
+        """The map called ``name``; TemplateError when there is none."""
+        for spec in self.maps:
+            if spec.name == name:
+                return spec
+        raise TemplateError(f"template '{self.name}' has no map '{name}'")
+
+    @property
+    def space_size(self) -> int:
+        """How many variants the searched points span (observed values not counted)."""
+        size = 1
+        for point in self.points:
+            size *= len(point.domain) if point.searched else 1
+        return size
+
+
+def bpf_directory() -> Path:
+    """Where the templates that come with the package are."""
+    here = Path(__file__).resolve().parent
+    inside = here / "bpf"
+    return inside if inside.is_dir() else here.parent / "bpf"
+
+
+def find_template(name: str) -> Path:
+    """The file of a template, from its function name or a path.
+
+    Raises TemplateError naming what there is.
+    """
+    shipped = bpf_directory()
+    path = Path(name) if name.endswith(".c") else shipped / f"{name}.bpf.c"
+    if path.is_file():
+        return path
+    names = sorted(p.name.removesuffix(".bpf.c") for p in shipped.glob("*.bpf.c"))
+    raise TemplateError(
+        f"no template '{name}'", cure=f"give a path to a .bpf.c file or one of: {', '.join(names)}"
+    )
+
+
+def include_flags(path: Path) -> list[str]:
+    """-I flags for a template: its own folder, the template language, uapi headers."""
+    folders = [path.resolve().parent, bpf_directory() / "include"]
+    system = [Path("/usr/include") / arch for arch in (f"{os.uname().machine}-linux-gnu",)]
+    return [flag for folder in (*folders, *system) for flag in ("-I", str(folder))]
+
+
+@lru_cache(maxsize=32)
+def read_template(path: Path) -> Template:
+    """Parse ``path``. Raises TemplateError with file, line and the rule that is broken."""
+    arguments = ["-target", "bpf", "-O0", "-DIRIDESCENT_DESCRIBE", *include_flags(path)]
+    if not path.is_file():
+        raise TemplateError(f"cannot read template {path}", cure="check the path")
+    unit = cindex.Index.create().parse(str(path), args=arguments)
+    points, tables, maps = _declarations(unit.cursor)
+    _refuse_duplicates(points)
+    for problem in unit.diagnostics:
+        if problem.severity >= cindex.Diagnostic.Error:
+            where = f"{problem.location.file}:{problem.location.line}"
+            raise TemplateError(f"{where}: {problem.spelling}")
+    constants, structs = _types(unit.cursor)
+    name = path.name.removesuffix(".c").removesuffix(".bpf")
+    return Template(
+        name=name,
+        path=path.resolve(),
+        points=tuple(_point(cursor, words, constants) for cursor, words in points),
+        tables=tuple(
+            TableSpec(name=cursor.spelling, key=words[2], doc=words[3]) for cursor, words in tables
+        ),
+        maps=tuple(
+            _map(cursor, words, constants, unit.cursor, index)
+            for index, (cursor, words) in enumerate(maps)
+        ),
+        structs=structs,
+        constants=constants,
+    )
+
+
+_Declared = list[tuple[cindex.Cursor, list[str]]]
+
+
+def _where(cursor: cindex.Cursor) -> str:
+    place = cursor.location
+    return f"{Path(place.file.name).name if place.file else '?'}:{place.line}"
+
+
+def _declarations(root: cindex.Cursor) -> tuple[_Declared, _Declared, _Declared]:
+    points: _Declared = []
+    tables: _Declared = []
+    maps: _Declared = []
+    for cursor in root.get_children():
+        for child in cursor.get_children():
+            if child.kind != CursorKind.ANNOTATE_ATTR:
+                continue
+            words = child.spelling.split(":", 3)
+            if words[0] == "map":
+                maps.append((cursor, child.spelling.split(":", 2)))
+            elif words[:2] == ["spec", "table"]:
+                tables.append((cursor, words))
+            elif words[0] == "spec" and len(words) == 4:
+                points.append((cursor, words))
+    return points, tables, maps
+
+
+def _refuse_duplicates(points: _Declared) -> None:
+    seen: dict[str, str] = {}
+    for cursor, _ in points:
+        name = cursor.spelling
+        if name in seen:
+            raise TemplateError(
+                f"{_where(cursor)}: point '{name}' is declared twice, first at {seen[name]}; "
+                "a name is declared once"
+            )
+        seen[name] = _where(cursor)
+
+
+def _types(root: cindex.Cursor) -> tuple[dict[str, int], dict[str, np.dtype[np.void]]]:
+    constants: dict[str, int] = {}
+    structs: dict[str, np.dtype[np.void]] = {}
+    own = str(bpf_directory().resolve())
+    for cursor in root.get_children():
+        if cursor.kind == CursorKind.ENUM_DECL:
+            constants.update({c.spelling: c.enum_value for c in cursor.get_children()})
+        elif cursor.kind == CursorKind.STRUCT_DECL and cursor.is_definition():
+            source = str(Path(cursor.location.file.name).resolve())
+            if cursor.spelling and (source.startswith(own) or not source.startswith("/usr")):
+                structs[cursor.spelling] = dtype_of(cursor.type)
+    return constants, structs
+
+
+def dtype_of(kind: cindex.Type) -> np.dtype[np.void]:
+    """The numpy dtype with the same layout as a C type (little endian, as BPF here is)."""
+    kind = kind.get_canonical()
+    if kind.kind == TypeKind.CONSTANTARRAY:
+        return np.dtype((dtype_of(kind.element_type), (kind.element_count,)))
+    if kind.kind == TypeKind.RECORD:
+        members = [c for c in kind.get_declaration().get_children() if c.kind.name == "FIELD_DECL"]
+        return np.dtype(
+            {
+                "names": [m.spelling for m in members],
+                "formats": [dtype_of(m.type) for m in members],
+                "offsets": [kind.get_offset(m.spelling) // 8 for m in members],
+                "itemsize": kind.get_size(),
+            }
+        )
+    signed = kind.kind in (TypeKind.INT, TypeKind.SHORT, TypeKind.LONG, TypeKind.LONGLONG)
+    size = {1: "1", 2: "2", 4: "4", 8: "8"}.get(kind.get_size(), "8")
+    return np.dtype(f"{'i' if signed else 'u'}{size}")
+
+
+def _point(cursor: cindex.Cursor, words: list[str], constants: Mapping[str, int]) -> Point:
+    name, where = cursor.spelling, _where(cursor)
+    kinds, classes = [k.value for k in PointKind], [c.value for c in PointClass]
+    if words[2] not in classes:
+        raise TemplateError(
+            f"{where}: point '{name}': unknown class '{words[2]}'; it is one of "
+            + ", ".join(classes)
+        )
+    kind = PointKind(words[1]) if words[1] in kinds else PointKind.BOOL
+    default = constants[f"{name}__default"]
+    labels: tuple[str, ...] = ()
+    if kind is PointKind.ENUM:
+        labels = _labels(cursor)
+        domain = tuple(range(len(labels)))
+    else:
+        low, high = constants[f"{name}__low"], constants[f"{name}__high"]
+        if low > high:
+            raise TemplateError(
+                f"{where}: point '{name}': low <= high must hold, got low={low}, high={high}"
+            )
+        domain = tuple(range(low, high + 1))
+    return Point(
+        name=name,
+        point_class=PointClass(words[2]),
+        kind=kind,
+        default=default,
+        domain=domain,
+        doc=words[3],
+        labels=labels,
+        where=where,
+    )
+
+
+def _labels(cursor: cindex.Cursor) -> tuple[str, ...]:
+    """An enum point's labels: its enumerators without their common prefix, in lower case."""
+    wanted = f"{cursor.spelling}__values"
+    for other in cursor.semantic_parent.get_children():
+        if other.kind == CursorKind.ENUM_DECL and other.spelling == wanted:
+            names = [c.spelling for c in other.get_children()]
+            values = [c.enum_value for c in other.get_children()]
+            if values != list(range(len(values))):
+                raise TemplateError(
+                    f"{_where(cursor)}: point '{cursor.spelling}': enumerators count from 0"
+                )
+            prefix = os.path.commonprefix(names)
+            cut = prefix.rfind("_") + 1 if len(names) > 1 else 0
+            return tuple(n[cut:].lower() for n in names)
+    raise TemplateError(f"{_where(cursor)}: point '{cursor.spelling}' has no enumerators")
+
+
+def _map(
+    cursor: cindex.Cursor,
+    words: list[str],
+    constants: Mapping[str, int],
+    root: cindex.Cursor,
+    index: int,
+) -> MapSpec:
+    name = cursor.spelling.removesuffix("__map")
+    types = {
+        c.spelling: c.underlying_typedef_type
+        for c in root.get_children()
+        if c.kind == CursorKind.TYPEDEF_DECL and c.spelling.startswith(f"{name}__")
+    }
+    value = types[f"{name}__value"]
+    return MapSpec(
+        name=name,
+        map_type=_MAP_TYPES[words[1]],
+        key_bytes=types[f"{name}__key"].get_size(),
+        value_bytes=value.get_size(),
+        entries=constants[f"{name}__entries"],
+        flags=constants[f"{name}__flags"],
+        doc=words[2],
+        value_type=value.spelling.removeprefix("struct "),
+        index=index,
+    )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a toolchain is: it turns a variant in a role into BPF instructions.
+
+The instructions carry placeholders instead of descriptors (``MAP_FD_BASE`` plus the map's
+index in the template), so that an object can be cached and loaded on any host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+
+from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.template import Template, bpf_directory
+from iridescent_xdp.variant import Variant
+
+MAP_FD_BASE = 0x4D50_0000
+ENTRY = "iridescent_entry"
+
+
+class Role(IntEnum):
+    """Which of its jobs a program is compiled for: ``enum spec_roles`` in C."""
+
+    STEADY = 0
+    ARM = 1
+    FALLBACK = 2
+    OBSERVE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be built. ``tables`` maps a table's name to its decision code."""
+
+    template: Template
+    variant: Variant
+    role: Role
+    tables: Mapping[str, Node] = field(default_factory=dict)
+    tables_digest: str = ""
+
+    def constants(self) -> dict[str, int]:
+        """The value of every point, and the role."""
+        return {"spec_role": int(self.role), **dict(self.variant.values)}
+
+    def defines(self) -> dict[str, int]:
+        """What is the same for all variants of the template."""
+        numbers = {f"MAP_FD_{m.name}": MAP_FD_BASE + m.index for m in self.template.maps}
+        numbers |= {f"SPEC_INDEX_{p.name}": i for i, p in enumerate(self.template.points)}
+        return numbers
+
+    def digest(self, toolchain: str, version: str) -> str:
+        """The content that decides about the object, as hexadecimal digits."""
+        parts = [toolchain, version, source_digest(self.template.path), self.tables_digest]
+        parts += [f"{k}={v}" for k, v in sorted(self.constants().items())]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Toolchain(ABC):
+    """Turns requests into instructions; knows its own version for the cache's sake."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """What the output depends on beside the request."""
+
+    @abstractmethod
+    def compile(self, request: Request) -> bytes:
+        """BPF instructions with placeholders. Raises ToolchainError with the diagnostics."""
+
+
+def source_digest(path: Path) -> str:
+    """The digest of a template and of every header it can see."""
+    headers = sorted({*path.parent.glob("*.h"), *(bpf_directory() / "include").glob("*.h")})
+    stamps = tuple((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (path, *headers))
+    return _digest(stamps)
+
+
+@lru_cache(maxsize=64)
+def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in stamps:
+        digest.update(Path(name).read_bytes())
+    return digest.hexdigest()
