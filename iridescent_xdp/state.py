@@ -11,11 +11,12 @@ from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.kernel.program import Program, patch
-from iridescent_xdp.template import Template
+from iridescent_xdp.template import MapSpec, Template
 from iridescent_xdp.toolchain.base import MAP_FD_BASE
 
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "iridescent"
+NONE: frozenset[str] = frozenset()
 
 
 class State:
@@ -26,12 +27,12 @@ class State:
         self.maps = maps
 
     @classmethod
-    def create(cls, template: Template) -> Self:
-        """New, empty maps."""
+    def create(cls, template: Template, *helpers: Template) -> Self:
+        """New, empty maps: the template's, and those of the programs around it."""
         maps: dict[str, Map] = {}
         try:
-            for spec in template.maps:
-                maps[spec.name] = Map.create(spec, template.structs.get(spec.value_type))
+            for owner, spec in _declared(template, *helpers):
+                maps[spec.name] = Map.create(spec, owner.structs.get(spec.value_type))
         except OSError:
             for made in maps.values():
                 made.close()
@@ -39,27 +40,47 @@ class State:
         return cls(template, maps)
 
     @classmethod
-    def adopt(cls, template: Template, directory: Path) -> Self:
-        """The maps pinned in ``directory``; StateError when one has another shape."""
+    def adopt(
+        cls, directory: Path, template: Template, *helpers: Template, fresh: frozenset[str] = NONE
+    ) -> Self:
+        """The maps pinned in ``directory``; those in ``fresh`` are made anew, and not yet pinned.
+
+        Control-plane tables are fresh: new code is loaded onto the new table and swapped in, so
+        that no packet sees a table half written. Raises StateError for another shape.
+        """
         maps: dict[str, Map] = {}
         try:
-            for spec in template.maps:
-                dtype = template.structs.get(spec.value_type)
-                maps[spec.name] = Map.adopt(spec, directory / f"map_{spec.name}", dtype)
+            for owner, spec in _declared(template, *helpers):
+                dtype = owner.structs.get(spec.value_type)
+                if spec.name in fresh:
+                    maps[spec.name] = Map.create(spec, dtype)
+                else:
+                    maps[spec.name] = Map.adopt(spec, directory / f"map_{spec.name}", dtype)
         except OSError:
             for made in maps.values():
                 made.close()
             raise
         return cls(template, maps)
 
-    def pin(self, directory: Path) -> None:
-        """Keep all maps beyond this process."""
+    def pin(self, directory: Path, names: frozenset[str] | None = None) -> None:
+        """Keep maps beyond this process: all, or ``names`` in place of what is pinned."""
         for name, held in self.maps.items():
-            held.pin(directory / f"map_{name}")
+            path = directory / f"map_{name}"
+            if names is None:
+                held.pin(path)
+            elif name in names:
+                path.unlink(missing_ok=True)
+                held.pin(path)
 
-    def load(self, insns: bytes, name: str, *, arm: int = 0) -> Program:
-        """Load instructions onto these maps. Raises VerifierError."""
-        by_index = {spec.index: self.maps[spec.name].fd for spec in self.template.maps}
+    def load(
+        self, insns: bytes, name: str, *, arm: int = 0, template: Template | None = None
+    ) -> Program:
+        """Load instructions onto these maps; ``arm`` is where the program counts itself.
+
+        ``template`` is whose program it is, when not the function's. Raises VerifierError.
+        """
+        declared = (template or self.template).maps
+        by_index = {spec.index: self.maps[spec.name].fd for spec in declared}
         code = patch(insns, map_fd=lambda n: by_index[n - MAP_FD_BASE], numbers={0: arm})
         return Program.load(code, name)
 
@@ -70,6 +91,14 @@ class State:
         """Give all descriptors back; pinned maps stay."""
         for held in self.maps.values():
             held.close()
+
+
+def _declared(*templates: Template) -> list[tuple[Template, MapSpec]]:
+    seen: dict[str, tuple[Template, MapSpec]] = {}
+    for owner in templates:
+        for spec in owner.maps:
+            seen.setdefault(spec.name, (owner, spec))
+    return list(seen.values())
 
 
 def ensure_bpffs() -> None:

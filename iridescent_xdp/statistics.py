@@ -51,10 +51,7 @@ _T = (63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355)
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """A result with its 99 % interval, its count and its unit.
-
-    ``n`` counts windows or repetitions; with fewer than RELIABLE_N ``reliable`` is False.
-    """
+    """A result with its 99 % interval; ``n`` counts windows or repetitions."""
 
     value: float
     low: float
@@ -188,8 +185,7 @@ def _t_interval(values: _Floats, weight: _Floats) -> Effect:
 def pooled(effects: Sequence[Effect]) -> Effect:
     """One effect out of several measurements of the same thing, weighted by their precision.
 
-    Where they contradict each other the interval grows by the Birge ratio, so that repeating
-    never hides a disagreement.
+    Where they contradict each other the interval grows by the Birge ratio.
     """
     if not effects:
         raise MeasurementError("nothing was measured", cure="measure at least once")
@@ -237,10 +233,9 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a trial says. ``winner`` is None when the generic variant stays.
+    """What a trial says; ``winner`` is None when the generic variant stays.
 
-    ``gains`` are generic - candidate; ``needed_ns`` is what a lower bound has to exceed: the
-    noise floor, or the smallest gain worth a swap.
+    ``gains`` are generic - candidate; a winner's lower bound exceeds ``needed_ns``.
     """
 
     winner: str | None
@@ -252,10 +247,7 @@ class Decision:
 
 
 def noise_floor(generic: Windows, twin: Windows) -> float:
-    """How much the generic variant differs from itself in this trial, in ns: |mean| + half-width.
-
-    Raises MeasurementError as paired_difference does.
-    """
+    """How much generic differs from itself in this trial, in ns: |mean| + half-width."""
     effect = paired_difference(generic, twin)
     return abs(effect.value) + effect.half_width
 

@@ -34,7 +34,8 @@ SOURCE_MAC = "02:00:00:00:00:01"
 DESTINATION_MAC = "02:00:00:00:00:02"
 
 ICMP_V4, TCP_PROTOCOL, UDP_PROTOCOL, ICMP_V6, SCTP_PROTOCOL = 1, 6, 17, 58, 132
-PORT_PROTOCOLS = (TCP_PROTOCOL, UDP_PROTOCOL, SCTP_PROTOCOL)
+PORT_PROTOCOLS = frozenset({TCP_PROTOCOL, UDP_PROTOCOL, SCTP_PROTOCOL})
+IPV6_EXTENSIONS = frozenset({0, 43, 44, 51, 60})  # hop-by-hop, routing, fragment, AH, options
 TCP_ACK = 0x10
 
 Family = Literal[4, 6]
@@ -61,6 +62,14 @@ class Flow:
     def has_ports(self) -> bool:
         """Whether the protocol has ports (in a whole packet or a first fragment)."""
         return self.protocol in PORT_PROTOCOLS
+
+    @property
+    def is_packet(self) -> bool:
+        """False when only a later fragment can be of this flow.
+
+        An extension header of IPv6 is never what a whole packet carries.
+        """
+        return self.family == 4 or self.protocol not in IPV6_EXTENSIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +140,7 @@ def _patch_transport(data: bytearray, at: int, flow: Flow, ident: int) -> None:
         return
     if flow.protocol == SCTP_PROTOCOL:
         struct.pack_into("!I", data, at + offset, 0)
-        struct.pack_into("!I", data, at + offset, crc32c(bytes(data[at:])))
+        struct.pack_into("!I", data, at + offset, _sctp_checksum(data[at:]))
         return
     struct.pack_into("!H", data, at + offset, 0)
     struct.pack_into("!H", data, at + offset, _transport_checksum(flow, data[at:]))
@@ -143,6 +152,11 @@ def _transport_checksum(flow: Flow, segment: bytearray) -> int:
         total += flow.source + flow.destination + flow.protocol + len(segment)
     value = checksum(total)
     return 0xFFFF if flow.protocol == UDP_PROTOCOL and not value else value  # 0 means none
+
+
+def _sctp_checksum(segment: bytearray) -> int:
+    value: int = crc32c(bytes(segment))  # type: ignore[no-untyped-call]
+    return value
 
 
 def _is_echo(flow: Flow) -> bool:
@@ -183,10 +197,12 @@ def _network(family: Family, protocol: int, shape: Shape) -> Packet:
             proto=protocol, flags=more, frag=offset, options=options, src="0.0.0.1", dst="0.0.0.2"
         )
         return ip
-    chain = [] if shape.fragment == "whole" else [IPv6ExtHdrFragment(offset=offset, m=more)]
+    chain: list[Packet] = []
     if shape.options_bytes:
         pad = PadN(optdata=bytes(shape.options_bytes - 4))
-        chain.insert(0, IPv6ExtHdrHopByHop(options=[pad], autopad=0))
+        chain.append(IPv6ExtHdrHopByHop(options=[pad], autopad=0))
+    if shape.fragment != "whole":
+        chain.append(IPv6ExtHdrFragment(offset=offset, m=more))
     return _chain(IPv6(src="::1", dst="::2"), chain, protocol)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from iridescent_xdp.config.check import checked_part, table
 from iridescent_xdp.config.model import PointValue, SearchConfig
 from iridescent_xdp.config.problems import KeyPath, Plain, Problems, quote, show_value
+from iridescent_xdp.points import U32_MAX
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INSPECT = "`iridescent inspect` lists a template's points and their values"
@@ -68,10 +69,12 @@ def _point_name(name: str) -> str:
 
 
 def _point_value(value: object) -> PointValue:
-    if isinstance(value, bool | int | str):
+    if isinstance(value, str) or (isinstance(value, int) and 0 <= value <= U32_MAX):
         return value
     raise Plain(
-        f"must be true, false, an integer or a word in quotes, got {show_value(value)}", _INSPECT
+        f"must be true, false, an integer from 0 to {U32_MAX} or a word in quotes, "
+        f"got {show_value(value)}",
+        _INSPECT,
     )
 
 

@@ -137,7 +137,8 @@ def _function(
     if not value.endswith(TEMPLATE_SUFFIX):
         near = nearest(value, functions)
         cure = f'did you mean "{near}"?' if near else f"known: {', '.join(sorted(functions))}"
-        what = f"must be the name of a function or the path of a {TEMPLATE_SUFFIX} file, got {quote(value)}"
+        file_kind = f"the path of a {TEMPLATE_SUFFIX} file"
+        what = f"must be the name of a function or {file_kind}, got {quote(value)}"
         problems.add(at, what, cure)
         return None
     file = (problems.file.parent / value).resolve()

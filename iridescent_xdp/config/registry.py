@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from iridescent_xdp.template import bpf_directory
 
 TEMPLATE_SUFFIX = ".bpf.c"
 _COMPANION_SUFFIX = "_config"
-_NOT_A_FUNCTION = {"root"}
+# The programs around the fast paths are templates too, but nothing in them can be searched.
+_SEARCHED_POINT = re.compile(r"^SPEC_(ASSUME\(|[A-Z]+\((tuning|narrowing)\b)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,12 @@ def function_of(function: str) -> str:
 
 
 def known_functions() -> tuple[str, ...]:
-    """Every function that can be given by its name."""
-    templates = {function_of(f.name) for f in bpf_directory().glob(f"*{TEMPLATE_SUFFIX}")}
-    return tuple(sorted((templates | set(_companions())) - _NOT_A_FUNCTION))
+    """Every function that can be given by its name: templates with a point to search."""
+    return tuple(
+        function_of(file.name)
+        for file in sorted(bpf_directory().glob(f"*{TEMPLATE_SUFFIX}"))
+        if _SEARCHED_POINT.search(file.read_text(encoding="utf-8"))
+    )
 
 
 def table_reader(function: str) -> TableReader | None:

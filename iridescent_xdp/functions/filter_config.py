@@ -48,11 +48,6 @@ class FilterTables:
     allow: tuple[Network, ...] = field(default=(), repr=False)
     deny: tuple[Network, ...] = field(default=(), repr=False)
 
-    @property
-    def derived_policy(self) -> dict[str, bool]:
-        """The values of the policy points that follow from the tables."""
-        return {"allow_set": bool(self.allow), "deny_set": bool(self.deny)}
-
 
 _Prefix = Annotated[Network | None, PlainValidator(parse_prefix)]
 _PortRange = Annotated[tuple[int, int] | None, PlainValidator(parse_ports)]
@@ -206,5 +201,7 @@ def _refuse_in_both(allow: PrefixPlaces, deny: PrefixPlaces, problems: Problems)
 
 
 TABLES = TableReader(
-    keys=("rules", "sets"), derived_points=("allow_set", "deny_set"), read=read_tables
+    keys=("rules", "sets"),
+    derived_points=("allow_set", "deny_set", "rule_capacity"),
+    read=read_tables,
 )

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache
 
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel import probes
@@ -58,7 +58,7 @@ class Probe:
     required: bool = True
 
 
-@lru_cache(maxsize=None)
+@cache
 def probe(feature: Feature) -> Finding:
     """Try ``feature``, at most once per process; never raises."""
     spec = PROBES[feature]
@@ -114,7 +114,7 @@ PROBES: Mapping[Feature, Probe] = {
     Feature.BPFFS: Probe(
         attempt=probes.try_bpffs,
         needed_for="state that outlives the controller",
-        cure=f"mount -t bpf bpf {probes.BPFFS}, writable (not under systemd's ProtectKernelTunables)",
+        cure=f"mount -t bpf bpf {probes.BPFFS}; a unit must not set ProtectKernelTunables",
     ),
     Feature.TEST_RUN: Probe(attempt=probes.try_test_run, needed_for="preflight", cure=_KERNEL),
     Feature.PROG_ARRAY: Probe(attempt=probes.try_prog_array, needed_for="swapping", cure=_KERNEL),

@@ -209,7 +209,7 @@ def _make_veth(namespace: str | None, action: Callable[[Any, int], None]) -> Non
     from pyroute2 import IPRoute, NetlinkError
 
     if namespace is not None:
-        with open(namespace) as file:
+        with Path(namespace).open() as file:
             bpf.setns(file.fileno())
     name = f"irx{secrets.token_hex(4)}"
     try:
@@ -248,7 +248,7 @@ def try_netns() -> str:
 
 def try_veth() -> str:
     """A pair is made and removed."""
-    _on_veth(lambda netlink, ifindex: None)
+    _on_veth(lambda *_: None)
     return "made and removed a pair"
 
 

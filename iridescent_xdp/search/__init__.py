@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which variants to measure next: the space, and the policies that search it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from iridescent_xdp.search.exhaustive import ExhaustivePolicy
+from iridescent_xdp.search.policy import Policy
+from iridescent_xdp.search.racing import RacingPolicy
+
+POLICIES: Mapping[str, type[Policy]] = {
+    "exhaustive": ExhaustivePolicy,
+    "racing": RacingPolicy,
+}

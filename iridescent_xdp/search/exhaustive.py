@@ -5,13 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iridescent_xdp.search.policy import Policy, Round
+from iridescent_xdp.errors import ConfigError
+from iridescent_xdp.search.policy import Policy, Round, SearchSettings
+from iridescent_xdp.search.space import Space
 
 
 class ExhaustivePolicy(Policy):
     """Every variant with the same budget, then a final of the best few with a larger one."""
 
     name = "exhaustive"
+
+    def __init__(self, space: Space, settings: SearchSettings | None = None) -> None:
+        super().__init__(space, settings)
+        limit = self.settings.max_trials
+        if limit is not None and limit < space.size:
+            raise ConfigError(
+                f"search: strategy 'exhaustive' needs {space.size} trials or more for this space, "
+                f"got max_trials={limit}",
+                cure="use 'racing', raise max_trials, or restrict points under [search.points]",
+            )
 
     def _rounds(self) -> Iterator[Round]:
         yield Round(variants=self.space, samples=self.settings.first_samples)

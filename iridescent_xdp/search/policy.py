@@ -115,6 +115,7 @@ class Policy(ABC):
     """
 
     name: ClassVar[str]
+    trial_limit: ClassVar[int | None] = None  # unless the settings give another
 
     def __init__(self, space: Space, settings: SearchSettings | None = None) -> None:
         self.space = space
@@ -145,26 +146,27 @@ class Policy(ABC):
         if self._asked:
             raise TurnError("ask: the last batch has no results yet", cure="tell them first")
         batch = self._next_batch()
-        while not batch and self._next_round():
+        while not batch and (self._next_attempt() or self._next_round()):
             batch = self._next_batch()
         self._asked = {trial.variant: trial for trial in batch}
         self.trials_used += len(batch)
         return batch
 
+    def _next_attempt(self) -> bool:
+        """Queues what failed once in this round."""
+        again, self._again = self._again, []
+        self._queue = iter(again)
+        return bool(again)
+
     def _next_round(self) -> bool:
         coming = next(self._rounds_to_come, None)
-        if coming is None:
-            return False
-        self._round = coming
-        self._queue = iter(dict.fromkeys(coming.variants))
-        return True
+        if coming is not None:
+            self._round, self._queue = coming, iter(coming.variants)
+        return coming is not None
 
     def _next_batch(self) -> list[Trial]:
-        again, self._again = self._again, []
-        line = itertools.chain(self._queue, again)
-        self._queue = line
-        usable = (v for v in line if v != self.space.generic and self.usable(v))
-        chosen = list(itertools.islice(usable, min(self.settings.max_arms, self._room())))
+        line = (v for v in self._queue if v != self.space.generic and self.usable(v))
+        chosen = list(itertools.islice(line, min(self.settings.max_arms, self._room())))
         for variant in chosen:
             record = self._records.setdefault(variant, _Record())
             record.finalist |= self._round.final
@@ -172,7 +174,7 @@ class Policy(ABC):
 
     def _room(self) -> int:
         """Trials left, of which some are kept for the final."""
-        limit = self.settings.max_trials
+        limit = self.settings.max_trials or self.trial_limit
         if limit is None:
             return self.settings.max_arms
         kept = 0 if self._round.final else min(self.settings.finalists, limit // 2)
@@ -205,12 +207,14 @@ class Policy(ABC):
         self.history.append(outcome)
         if outcome.effect is not None:
             record.effects.append(outcome.effect)
+            record.failures = 0
         elif outcome.status is Status.REFUSED:
             record.excluded = True
         else:
             record.failures += 1
             record.excluded = record.failures >= ATTEMPTS
-            self._again.append(outcome.variant)
+            if not record.excluded:
+                self._again.append(outcome.variant)
 
     def usable(self, variant: Variant) -> bool:
         """Whether it was neither refused nor failed too often."""
@@ -240,14 +244,12 @@ class Policy(ABC):
         count = self.settings.finalists
         best = [variant for variant, _ in ranked[: count - count // 2]]
         tied = [v for v, e in ranked[len(best) :] if e.high >= ranked[0][1].low]
-        tied.sort(key=self.space.deviations)
-        rest = [variant for variant, _ in ranked if variant not in best]
-        return list(dict.fromkeys([*best, *tied, *rest]))[:count]
+        return [*best, *sorted(tied, key=self.space.deviations)][:count]
 
     def _final(self, extra: Sequence[Variant] = ()) -> Iterator[Round]:
         """The best few with a large budget, until nobody outside is expected to do better."""
         for _ in range(FINAL_ROUNDS):
-            invited = [*self._contenders(), *extra]
+            invited = dict.fromkeys([*self._contenders(), *extra])
             new = [v for v in invited if v not in self._records or not self._records[v].finalist]
             if not new:
                 return

@@ -28,7 +28,7 @@ _PARTS = ("include", "arch")
 _INCLUDE_LINE = re.compile(r"^include\s+(\S+)/Makefile\s*$", re.MULTILINE)
 
 
-def kernel_headers() -> Path:
+def kernel_headers(modules: Path = _MODULES, sources: Path = _SOURCES) -> Path:
     """One complete header tree for ``BCC_KERNEL_SOURCE``.
 
     Looks at that variable, then for the running kernel's headers, then for the newest release
@@ -42,7 +42,7 @@ def kernel_headers() -> Path:
                 cure="unset it, or name a tree with both",
             )
         return Path(chosen)
-    for generated in header_trees():
+    for generated in header_trees(modules, sources):
         if _complete(generated):
             return generated
         shared = _shared_part(generated)
@@ -54,7 +54,7 @@ def kernel_headers() -> Path:
     )
 
 
-def header_trees(modules: Path = _MODULES, sources: Path = _SOURCES) -> list[Path]:
+def header_trees(modules: Path, sources: Path) -> list[Path]:
     """Trees with a kernel's generated headers: the running kernel's, then newest first."""
     running = modules / platform.release() / "build"
     others = sorted(sources.glob("linux-headers-*"), key=_release_order, reverse=True)

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * observer: stands in slot 0 before a search. It keeps the head of one packet in 2^observe_shift
+ * and sends that packet through the observing build of the generic code (slot 2), which notes
+ * the values points could take; all other packets go to the generic code at once.
+ * State: heads, per CPU, read by the controller for the preflight corpus.
+ */
+#include "iridescent.h"
+
+#define HEADS	   256
+#define HEAD_BYTES 128
+#define SLOT_OBSERVING 2
+
+SPEC_RANGE(policy, observe_shift, 4, 0, 16, "one packet in 2^n is looked at");
+
+struct head {
+	__u32 length; /* of the whole frame */
+	__u32 captured;
+	__u8 data[HEAD_BYTES];
+};
+
+MAP_PERCPU_ARRAY(heads, struct head, HEADS, "first bytes of packets seen");
+MAP_PERCPU_ARRAY(observed, __u64, 1, "packets that passed by on this CPU");
+
+static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
+{
+	__u32 place = (count >> observe_shift) & (HEADS - 1);
+	struct head *head = bpf_map_lookup_elem(MAP(heads), &place);
+	__u32 length = ctx->data_end - ctx->data;
+	__u32 bytes = length < HEAD_BYTES ? length : HEAD_BYTES;
+
+	__asm__ volatile("" : "+r"(bytes)); /* the verifier has to see the checks below */
+	if (!head || bytes < 1 || bytes > HEAD_BYTES)
+		return;
+	head->length = length;
+	head->captured = bpf_xdp_load_bytes(ctx, 0, head->data, bytes) ? 0 : bytes;
+}
+
+static __always_inline int observer(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(MAP(observed), &zero);
+
+	if (seen) {
+		__u64 count = (*seen)++;
+
+		if (!(count & ((1u << observe_shift) - 1))) {
+			keep_head(ctx, count);
+			bpf_tail_call(ctx, MAP(slots), SLOT_OBSERVING);
+		}
+	}
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	return XDP_PASS;
+}
+SPEC_PROGRAM(observer)

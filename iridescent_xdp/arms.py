@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a variant to an arm: built, proven harmless, loaded. Refusals are data, not accidents."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.errors import PreflightError, ToolchainError, VerifierError
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.measure import Arm
+from iridescent_xdp.preflight import Preflight
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+
+GENERIC_ARM, TWIN_ARM, FIRST_CANDIDATE = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A variant that may meet traffic, or the reason why not."""
+
+    variant: Variant
+    label: str
+    reason: str = ""
+    measured: bytes = b""
+    steady: bytes = b""
+    build_ms: float = 0.0
+    preflight_ms: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether it may not meet traffic."""
+        return bool(self.reason)
+
+
+class Workshop:
+    """Builds and checks each variant once; loads arms and the programs a trial needs."""
+
+    def __init__(self, controller: Controller, preflight: Preflight) -> None:
+        self._controller = controller
+        self._preflight = preflight
+        self._built: dict[Variant, Built] = {}
+        plan, builder = controller.plan, controller.builder
+        code = builder.variant(plan.function, plan.generic, Role.ARM)
+        self.generic = Arm(name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM))
+        self.twin = Arm(name="generic again", number=TWIN_ARM, program=self._load(code, TWIN_ARM))
+        fallback = builder.variant(plan.function, plan.generic, Role.FALLBACK)
+        self.fallback = self._load(fallback, GENERIC_ARM)
+
+    def _load(self, insns: bytes, arm: int) -> Program:
+        return self._controller.state.load(insns, f"arm_{arm}", arm=arm)
+
+    def build(self, variant: Variant) -> Built:
+        """Compile the measured and the steady program and preflight both."""
+        if variant not in self._built:
+            self._built[variant] = self._make(variant)
+            self._tell(self._built[variant])
+        return self._built[variant]
+
+    def _make(self, variant: Variant) -> Built:
+        plan, builder = self._controller.plan, self._controller.builder
+        label = plan.label(variant)
+        began = time.perf_counter()
+        try:
+            measured = builder.variant(plan.function, variant, Role.ARM)
+            steady = builder.variant(plan.function, variant, Role.STEADY)
+            built = time.perf_counter()
+            for insns in (measured, steady):
+                self._preflight.check(insns, f"pf_{variant.key}")
+        except (ToolchainError, VerifierError, PreflightError) as error:
+            return Built(variant=variant, label=label, reason=str(error))
+        return Built(
+            variant=variant,
+            label=label,
+            measured=measured,
+            steady=steady,
+            build_ms=(built - began) * 1000,
+            preflight_ms=(time.perf_counter() - built) * 1000,
+        )
+
+    def _tell(self, built: Built) -> None:
+        events, key = self._controller.events, built.variant.key
+        if built.refused:
+            events.tell("refused", variant=built.label, key=key, reason=built.reason)
+            return
+        events.tell(
+            "built",
+            variant=built.label,
+            key=key,
+            build_ms=built.build_ms,
+            preflight_ms=built.preflight_ms,
+            packets=len(self._preflight.packets),
+            instructions=len(built.steady) // 8,
+        )
+
+    def arm(self, built: Built, number: int) -> Arm:
+        """Load a candidate for one trial. Raises VerifierError."""
+        return Arm(name=built.label, number=number, program=self._load(built.measured, number))
+
+    def close(self) -> None:
+        """Give the arms back."""
+        for program in (self.generic.program, self.twin.program, self.fallback):
+            program.close()
+        self._preflight.close()

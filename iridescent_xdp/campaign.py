@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One search on live traffic: observe, ask, build, measure, tell, decide, swap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.measure import Arm, ArmResult, Trials
+from iridescent_xdp.observe import Observation, observe
+from iridescent_xdp.preflight import Preflight
+from iridescent_xdp.saturation import Saturation, saturate
+from iridescent_xdp.search import POLICIES
+from iridescent_xdp.search.policy import Outcome, Policy, SearchSettings, Status
+from iridescent_xdp.search.space import Space
+from iridescent_xdp.statistics import Candidate, Decision, Effect, decide, paired_difference
+from iridescent_xdp.statistics import trimmed_mean as mean_ns
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+
+OBSERVE_S = 0.3
+TRIAL_TIMEOUT_S = 10.0
+FINALISTS = 3
+FINAL_SAMPLES = 100_000
+
+
+@dataclass(kw_only=True)
+class Row:
+    """What is known of one variant after the search."""
+
+    variant: Variant
+    label: str
+    status: str
+    reason: str = ""
+    time_ns: float | None = None
+    gain: Effect | None = None
+    samples: int = 0
+    miss_share: float = 0.0
+    instructions: int = 0
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """How a search ended."""
+
+    rows: list[Row] = field(default_factory=list)
+    decision: Decision | None = None
+    winner: Variant | None = None
+    winner_label: str = "generic"
+    saturation: Saturation | None = None
+    seconds: float = 0.0
+    trials: int = 0
+    space_size: int = 0
+    interrupted: bool = False
+
+
+class Campaign:
+    """A search for one controller; ``run`` leaves the best variant live."""
+
+    def __init__(self, controller: Controller, *, stop: Callable[[], bool] = lambda: False) -> None:
+        self.controller = controller
+        self.plan = controller.plan
+        self.settings = self.plan.config.search
+        self._stop = stop
+        self._rows: dict[Variant, Row] = {}
+        self._deadline = time.monotonic() + self.settings.max_seconds
+        self.observation = self._observe()
+        self.space = self._space()
+        self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
+        packets = self.plan.function.corpus(self.observation.heads, self.settings.seed)
+        preflight = Preflight(
+            controller.builder, self.plan.function, self.plan.generic, packets
+        )
+        self.workshop = Workshop(controller, preflight)
+
+    # -- before the search -----------------------------------------------------------------
+
+    def _observe(self) -> Observation:
+        controller = self.controller
+        code = controller.builder.variant(self.plan.function, self.plan.generic, Role.OBSERVE)
+        with controller.state.load(code, "observing") as observing:
+            seen = observe(
+                controller.board,
+                controller.builder,
+                observing,
+                controller.live,
+                seconds=OBSERVE_S,
+            )
+        controller.events.tell(
+            "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
+        )
+        return seen
+
+    def _space(self) -> Space:
+        """The operator's space without narrowings that the traffic would miss all the time."""
+        observed = {
+            p.name: self.observation.candidates(p)
+            for p in self.plan.template.points
+            if p.kind == "generic" and p.searched
+        }
+        whole = self.plan.space(observed)
+        restrict = dict(self.plan.restrict)
+        for name, good in self.observation.hopeful(self.plan.template).items():
+            kept = tuple(v for v in whole.axes[name] if v in good)
+            if kept and kept != whole.axes[name]:
+                restrict[name] = kept
+        space = Space(
+            points=self.plan.template.points,
+            generic=self.plan.generic,
+            restrict=restrict,
+            observed=observed,
+        )
+        self.controller.events.tell("space", size=space.size, axes=dict(space.axes))
+        return space
+
+    def _policy(self) -> Policy:
+        arms = self.settings.max_arms or 7
+        settings = SearchSettings(
+            max_arms=arms, seed=self.settings.seed, seeds=self._most_specialized()
+        )
+        return POLICIES[self.settings.strategy](self.space, settings)
+
+    def _most_specialized(self) -> Sequence[Variant]:
+        """The corner in which every narrowing is as narrow as the traffic allows."""
+        narrow: dict[str, int] = {}
+        for point in self.plan.template.points:
+            axis = [v for v in self.space.axes[point.name] if v != point.default]
+            if point.point_class == "narrowing" and axis:
+                narrow[point.name] = axis[0]
+        return [self.plan.generic.with_values(**narrow)] if narrow else []
+
+    # -- the search ------------------------------------------------------------------------
+
+    def run(self) -> Summary:
+        """Search until the policy is done, time is up or ``stop`` says so; then decide."""
+        began = time.monotonic()
+        self.controller.phase("searching")
+        policy = self._policy()
+        summary = Summary(space_size=self.space.size)
+        while not self._over():
+            batch = policy.ask()
+            if not batch:
+                break
+            variants = [t.variant for t in batch]
+            outcomes = self._batch(variants, max(t.budget for t in batch))
+            policy.tell(outcomes)
+        summary.interrupted = self._stop()
+        self._conclude(policy, summary)
+        summary.seconds = time.monotonic() - began
+        summary.trials = policy.trials_used
+        summary.rows = sorted(
+            self._rows.values(), key=lambda r: r.gain.value if r.gain else -1e9, reverse=True
+        )
+        self.controller.phase("watching")
+        return summary
+
+    def _over(self) -> bool:
+        return self._stop() or time.monotonic() > self._deadline
+
+    def _batch(self, variants: Sequence[Variant], samples: int) -> list[Outcome]:
+        built = [self.workshop.build(v) for v in variants if v != self.plan.generic]
+        outcomes = [
+            Outcome(variant=b.variant, status=Status.REFUSED, reason=b.reason)
+            for b in built
+            if b.refused
+        ]
+        for item in built:
+            self._note(item)
+        good = [b for b in built if not b.refused]
+        if good:
+            outcomes += self._measured(good, samples)
+        if self.plan.generic in variants:
+            zero = Effect(value=0.0, low=0.0, high=0.0, n=0, unit="ns")
+            outcomes.append(
+                Outcome(variant=self.plan.generic, status=Status.MEASURED, effect=zero)
+            )
+        return outcomes
+
+    def _note(self, built: Built) -> None:
+        status = "refused" if built.refused else "built"
+        self._rows.setdefault(
+            built.variant,
+            Row(
+                variant=built.variant,
+                label=built.label,
+                status=status,
+                reason=built.reason,
+                instructions=len(built.steady) // 8,
+            ),
+        )
+
+    def _measured(self, built: Sequence[Built], samples: int) -> list[Outcome]:
+        try:
+            results = self._trial(built, samples)
+        except MeasurementError as error:
+            self.controller.events.tell("trial_failed", reason=str(error))
+            return [
+                Outcome(variant=b.variant, status=Status.FAILED, reason=str(error)) for b in built
+            ]
+        generic = results[0]
+        return [
+            Outcome(
+                variant=b.variant,
+                status=Status.MEASURED,
+                effect=paired_difference(generic.windows, result.windows),
+            )
+            for b, result in zip(built, results[2:], strict=True)
+        ]
+
+    def _trial(self, built: Sequence[Built], samples: int) -> list[ArmResult]:
+        """Generic, generic again, then the candidates, all on the same traffic."""
+        controller, shop = self.controller, self.workshop
+        arms = [shop.generic, shop.twin]
+        arms += [shop.arm(b, FIRST_CANDIDATE + i) for i, b in enumerate(built)]
+        try:
+            results = self._trials.run(
+                arms,
+                live=controller.live,
+                fallback=shop.fallback,
+                steady_fallback=controller.generic,
+                samples=samples,
+                share=self.settings.share,
+                timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
+                stop=self._stop,
+            )
+        finally:
+            for arm in arms[2:]:
+                arm.program.close()
+        for item, result in zip(built, results[2:], strict=True):
+            self._update(item, result, results[0])
+        self._tell_trial(results)
+        return results
+
+    def _update(self, built: Built, result: ArmResult, generic: ArmResult) -> None:
+        row = self._rows[built.variant]
+        row.status = "measured"
+        row.time_ns = mean_ns(result.windows)
+        row.gain = paired_difference(generic.windows, result.windows)
+        row.samples += result.samples
+        row.miss_share = result.miss_share
+
+    def _tell_trial(self, results: Sequence[ArmResult]) -> None:
+        self.controller.events.tell(
+            "trial",
+            arms=[
+                {
+                    "variant": r.name,
+                    "time_ns": mean_ns(r.windows),
+                    "samples": r.samples,
+                    "packets": r.packets,
+                    "bytes": r.bytes,
+                    "verdicts": r.verdicts,
+                    "miss_share": r.miss_share,
+                }
+                for r in results
+            ],
+        )
+
+    # -- the decision ----------------------------------------------------------------------
+
+    def _conclude(self, policy: Policy, summary: Summary) -> None:
+        ranking = [v for v, _ in policy.ranking() if v != self.plan.generic][:FINALISTS]
+        finalists = [self.workshop.build(v) for v in ranking]
+        if not finalists or self._stop():
+            reason = "interrupted" if self._stop() else "no candidate was measured"
+            self.controller.events.tell("kept", reason=reason)
+            return
+        self._deadline = max(self._deadline, time.monotonic() + TRIAL_TIMEOUT_S)
+        try:
+            results = self._trial(finalists, FINAL_SAMPLES)
+        except MeasurementError as error:
+            self.controller.events.tell("kept", reason=str(error))
+            return
+        summary.decision = self._decide(finalists, results)
+        chosen = next((b for b in finalists if b.label == summary.decision.winner), None)
+        doubt = self._drift(results[0], results[2 + finalists.index(chosen)]) if chosen else ""
+        self.controller.events.tell(
+            "decision",
+            winner=summary.decision.winner or "generic",
+            generic_ns=summary.decision.generic_ns,
+            noise_floor_ns=summary.decision.noise_floor_ns,
+            needed_ns=summary.decision.needed_ns,
+            gains=dict(summary.decision.gains),
+            reason=doubt or summary.decision.reason,
+        )
+        if chosen is not None and not doubt:
+            self._apply(chosen, summary)
+
+    def _decide(self, finalists: Sequence[Built], results: Sequence[ArmResult]) -> Decision:
+        candidates = [
+            Candidate(
+                name=b.label, windows=r.windows, deviations=self.space.deviations(b.variant)
+            )
+            for b, r in zip(finalists, results[2:], strict=True)
+        ]
+        return decide(results[0].windows, results[1].windows, candidates)
+
+    def _drift(self, generic: ArmResult, arm: ArmResult) -> str:
+        """Afterwards once more: did the arm decide as generic did? Same traffic, same shares.
+
+        Runs of 32 packets may belong together, so the standard error is taken of runs.
+        """
+        shares = [r.verdicts / max(1, r.packets) for r in (generic, arm)]
+        runs = min(generic.packets, arm.packets) / 32
+        worst = float(np.abs(shares[0] - shares[1]).max())
+        if worst > 0.01 + 6 * 0.5 / max(1.0, runs) ** 0.5:
+            return f"generic stays: verdict shares of {arm.name} differ by {worst:.3f} on traffic"
+        return ""
+
+    def _apply(self, chosen: Built, summary: Summary) -> None:
+        summary.winner, summary.winner_label = chosen.variant, chosen.label
+        summary.saturation = saturate(
+            self.controller, self.workshop, self._trials, self._arm(chosen)
+        )
+        numbers = summary.saturation.numbers() if summary.saturation else {}
+        self.controller.events.tell("second_observer", variant=chosen.label, **numbers)
+        assert summary.decision is not None
+        if self.plan.config.apply == "advice":
+            self.controller.events.tell(
+                "advice", variant=chosen.label, reason=summary.decision.reason
+            )
+            return
+        self.controller.swap(
+            chosen.variant,
+            chosen.steady,
+            reason=summary.decision.reason,
+            gain=summary.decision.gains[chosen.label],
+        )
+
+    def _arm(self, built: Built) -> Arm:
+        return self.workshop.arm(built, FIRST_CANDIDATE)
+
+    def close(self) -> None:
+        """Give helper programs back."""
+        self.workshop.close()
+        self._trials.close()

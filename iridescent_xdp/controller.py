@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ties one interface together: state, switchboard, the generic code, what is live now.
+
+Order matters here. The generic code is loaded and in slot 1 before anything else happens, a
+program's record is written before the program goes live, and every change is an event.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import IridescentError, StateError
+from iridescent_xdp.events import EventLog
+from iridescent_xdp.kernel.link import Link
+from iridescent_xdp.kernel.netlink import Interface, find_interface, namespace_key
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.plan import Plan
+from iridescent_xdp.runtime import Lock, Record, forget
+from iridescent_xdp.state import PINS, State, ensure_bpffs
+from iridescent_xdp.switchboard import (
+    ENTRY,
+    FALLBACK,
+    Switchboard,
+    helper_templates,
+    load_root,
+    remove_pins,
+)
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+
+STEADY_ARM = 31  # where steady programs count their guards' misses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swap:
+    """One change of what is live."""
+
+    label: str
+    key: str
+    took_us: float
+
+
+class Controller:
+    """One interface under control; a context manager that leaves the live program attached."""
+
+    def __init__(self, plan: Plan, builder: Builder, events: EventLog) -> None:
+        self.plan = plan
+        self.builder = builder
+        self.events = events
+        self.key = namespace_key(plan.config.name)
+        self.interface: Interface = find_interface(plan.config.name)
+        self._lock = Lock(self.key)
+        self._programs: list[Program] = []
+        self.adopted = False
+        try:
+            ensure_bpffs()
+            self._open()
+        except (OSError, IridescentError):
+            self._lock.close()
+            if not self.pins.is_dir():
+                forget(self.key)
+            raise
+
+    # -- opening ---------------------------------------------------------------------------
+
+    @property
+    def pins(self) -> Path:
+        """Where this interface's objects are pinned."""
+        return PINS / self.key
+
+    def _open(self) -> None:
+        config, template = self.plan.config, self.plan.template
+        previous = Record.load(self.key)
+        self.record = Record(
+            interface=config.name,
+            function=template.name,
+            template=str(template.path),
+            mode=config.mode,
+            toolchain=self.builder.toolchain.name,
+            pid=os.getpid(),
+            events=str(self.events.path or ""),
+            programs=previous.programs if previous is not None else {},
+        )
+        if self.pins.is_dir() and not self._stale():
+            self._adopt(previous)
+        else:
+            self._attach()
+        self.record.mode = self.board.link.mode
+        self._phase("attached")
+
+    def _stale(self) -> bool:
+        """Pins without a link, or of an interface that is gone: removed, and told."""
+        try:
+            link = Link.adopt(self.pins / "link", self.plan.config.mode)
+        except FileNotFoundError:
+            reason = "they hold no link"
+        else:
+            gone = link.info.ifindex == 0
+            link.close()
+            if not gone:
+                return False
+            reason = "their interface is gone"
+        remove_pins(self.pins)
+        self.events.tell("stale_pins_removed", pins=str(self.pins), reason=reason)
+        return True
+
+    def _load_generic(self, state: State) -> Program:
+        insns = self.builder.variant(self.plan.function, self.plan.generic, Role.STEADY)
+        return state.load(insns, self._name(self.plan.generic), arm=STEADY_ARM)
+
+    def _name(self, variant: Variant) -> str:
+        return f"{self.plan.template.name[:6]}_{variant.key}"
+
+    def _attach(self) -> None:
+        state = State.create(self.plan.template, *helper_templates())
+        try:
+            self.plan.function.fill(state)
+            self.generic = self._load_generic(state)
+            root = load_root(self.builder, state)
+            self._remember(self.generic, self.plan.generic)
+            self.board = Switchboard.attach(
+                self.interface, self.plan.config.mode, state, self.generic, root, self.pins
+            )
+        except (OSError, IridescentError):
+            state.close()
+            raise
+        self.record.root_id = root.info.prog_id
+        self.live, self.live_variant = self.generic, self.plan.generic
+        self.events.tell(
+            "attached",
+            interface=self.interface.name,
+            mode=self.board.link.mode,
+            function=self.plan.template.name,
+            toolchain=self.builder.toolchain.name,
+            reason="the generic variant goes first",
+        )
+
+    def _adopt(self, previous: Record | None) -> None:
+        """Take over: new code onto new tables beside the old, swapped in, then pinned."""
+        if previous is not None and previous.function != self.plan.template.name:
+            raise StateError(
+                f"'{self.interface.name}' runs function '{previous.function}', not "
+                f"'{self.plan.template.name}'",
+                cure=f"run 'iridescent detach {self.interface.name}' first",
+            )
+        fresh = self.plan.function.control_maps
+        state = State.adopt(self.pins, self.plan.template, *helper_templates(), fresh=fresh)
+        try:
+            self.plan.function.fill(state)
+            self.generic = self._load_generic(state)
+            mode = previous.mode if previous is not None else self.plan.config.mode
+            self.board = Switchboard.adopt(self.interface, mode, state, self.pins)
+        except (OSError, IridescentError):
+            state.close()
+            raise
+        info = self.board.link.info
+        self.record.root_id = info.prog_id
+        self._remember(self.generic, self.plan.generic)
+        self.board.put(ENTRY, self.generic)
+        self.board.put(FALLBACK, self.generic)
+        state.pin(self.pins, fresh)
+        self.live, self.live_variant = self.generic, self.plan.generic
+        self.adopted = True
+        self.events.tell(
+            "adopted",
+            interface=self.interface.name,
+            root=info.prog_id,
+            reason="a program of ours is attached; its state is kept",
+        )
+
+    # -- what is live ----------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The interface's maps."""
+        return self.board.state
+
+    def swap(self, variant: Variant, insns: bytes, *, reason: str, **numbers: object) -> Swap:
+        """Make a variant live in its steady build, atomically, and say why.
+
+        Raises VerifierError and AttachError; what ran goes on running then.
+        """
+        self.board.check(self.interface)
+        if variant == self.plan.generic:
+            program = self.generic
+        else:
+            program = self.state.load(insns, self._name(variant), arm=STEADY_ARM)
+        self._remember(program, variant)
+        took_us = self.board.put(ENTRY, program)
+        if self.live is not self.generic and self.live is not program:
+            self.live.close()
+        self.live, self.live_variant = program, variant
+        swap = Swap(label=self.plan.label(variant), key=variant.key, took_us=took_us)
+        self.events.tell(
+            "swap",
+            variant=swap.label,
+            key=swap.key,
+            took_us=took_us,
+            instructions=program.info.xlated_bytes // 8,
+            reason=reason,
+            **numbers,
+        )
+        return swap
+
+    def _remember(self, program: Program, variant: Variant) -> None:
+        """Write down what a program id stands for, before it can be live."""
+        self.record.programs[str(program.info.prog_id)] = {
+            "variant": self.plan.label(variant),
+            "key": variant.key,
+            "values": dict(variant.values),
+        }
+        self.record.save(self.key)
+
+    def _phase(self, phase: str) -> None:
+        self.record.phase = phase
+        self.record.save(self.key)
+
+    def phase(self, phase: str) -> None:
+        """Tell `status` what is going on."""
+        self._phase(phase)
+
+    # -- leaving ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Leave: what is live stays attached, the next controller may come."""
+        self.record.pid = 0
+        self._phase("left running")
+        self.board.close()
+        for program in {self.generic, self.live}:
+            program.close()
+        self.state.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

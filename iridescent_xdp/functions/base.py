@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What Python knows about a function beside its template; a template alone works too.
+
+A function with control-plane tables has a companion: a subclass of Function in a file of its
+own, found by the template's name. It fills maps, compiles tables and reads counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+
+from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.kernel.maps import Records
+from iridescent_xdp.state import State
+from iridescent_xdp.template import Template
+from iridescent_xdp.variant import Variant
+
+FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """Tables as decision code, and a digest of what they were made from."""
+
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """One row of what a function counted."""
+
+    name: str
+    packets: int
+    bytes: int
+
+
+class Function:
+    """The default companion: no tables, state compared map by map.
+
+    ``control_maps`` names the maps that hold control-plane tables: they are made anew when the
+    operator's file is read again, all others keep their contents.
+    """
+
+    control_maps: frozenset[str] = frozenset()
+
+    def __init__(self, template: Template, tables: object = None) -> None:
+        self.template = template
+        self.tables = tables
+
+    def policy(self) -> dict[str, int]:
+        """Policy values that follow from the tables, such as whether a set has entries."""
+        return {}
+
+    def fill(self, state: State) -> None:
+        """Write the control-plane tables into the maps."""
+
+    def compile_tables(self, variant: Variant) -> Compiled:
+        """The decision code that ``variant`` wants compiled in."""
+        return Compiled()
+
+    def infeasible(self, variant: Variant) -> str | None:
+        """Why a variant cannot be built for these tables; None when it can."""
+        return None
+
+    def counters(self, state: State) -> list[Counter]:
+        """What the function counted since its state was made."""
+        return []
+
+    def observable(self, state: State) -> dict[str, bytes]:
+        """The effect on state that must be the same for all variants, by map name."""
+        return {
+            f"{name}[{key.hex()}]": value
+            for name, held in state.maps.items()
+            if name not in FRAMEWORK_MAPS and held.spec.map_type not in (3, 14)
+            for key, value in held.contents().items()
+        }
+
+    def zero_effects(self, state: State) -> None:
+        """Take back what test packets did to a sandbox's state."""
+
+    def corpus(self, observed: Sequence[bytes], seed: int) -> list[tuple[str, bytes]]:
+        """Packets on which variants are compared, as (name, frame)."""
+        from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
+
+        return [(s.name, s.data) for s in corpus((), seed=seed, observed=observed)]
+
+
+def function_for(template: Template, tables: object = None) -> Function:
+    """The companion of a template, or the default one."""
+    module = f"iridescent_xdp.functions.{template.name}"
+    if template.name.isidentifier() and find_spec(module) is not None:
+        made = import_module(module).COMPANION(template, tables)
+        assert isinstance(made, Function)
+        return made
+    return Function(template, tables)
+
+
+def total(rows: Records) -> Records:
+    """The sum over CPUs of a per-CPU value with plain members of equal type."""
+    return rows.sum(axis=0)

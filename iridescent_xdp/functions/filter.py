@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The filter's companion: rules and address sets into maps, or compiled into the program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+
+import numpy as np
+
+from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.functions.address_hash import build_address_hash, hashable
+from iridescent_xdp.functions.base import Compiled, Counter, Function
+from iridescent_xdp.functions.filter_config import FilterTables
+from iridescent_xdp.functions.filter_layouts import chain, tree
+from iridescent_xdp.functions.rules import Network, Rule
+from iridescent_xdp.kernel.maps import Map, Records
+from iridescent_xdp.state import State
+from iridescent_xdp.template import Template
+from iridescent_xdp.variant import Variant
+
+_TCP = 6
+_SLOT_NAMES = {
+    "SLOT_DEFAULT": "no rule matched",
+    "SLOT_ALLOW_SET": "allow set",
+    "SLOT_DENY_SET": "deny set",
+    "SLOT_NOT_IP": "not IP",
+    "SLOT_MALFORMED": "malformed",
+    "SLOT_BAD_CHECKSUM": "wrong IP checksum",
+    "SLOT_FRAGMENT": "later fragment",
+}
+CHAIN_LIMIT = 256  # rules; a longer compare chain does not compile in useful time
+
+
+class FilterFunction(Function):
+    """See the module."""
+
+    tables: FilterTables
+    control_maps = frozenset(
+        {"rules4", "rules6", "allow4", "allow6", "deny4", "deny6", "allow_hash", "deny_hash"}
+    )
+
+    def __init__(self, template: Template, tables: object = None) -> None:
+        super().__init__(template, tables if isinstance(tables, FilterTables) else FilterTables())
+        self._compiled: dict[int, Compiled] = {}
+
+    def policy(self) -> dict[str, int]:
+        """Whether the sets have entries, and the room the rule table needs."""
+        capacity = 16
+        while capacity < len(self.tables.rules):
+            capacity *= 2
+        return {
+            "allow_set": int(bool(self.tables.allow)),
+            "deny_set": int(bool(self.tables.deny)),
+            "rule_capacity": capacity,
+        }
+
+    def fill(self, state: State) -> None:
+        """Rules in order for each family, sets as tries and, when exact, as hashes."""
+        for family, dtype in ((4, "rules4"), (6, "rules6")):
+            state[dtype].write(0, _rule_table(self.template, self.tables.rules, family))
+        for name, networks in (("allow", self.tables.allow), ("deny", self.tables.deny)):
+            for family in (4, 6):
+                chosen = [n for n in networks if n.version == family]
+                _write_trie(state[f"{name}{family}"], chosen)
+            if hashable(networks):
+                table = build_address_hash(self.template.structs["address_hash"], networks)
+                state[f"{name}_hash"].write(0, table)
+
+    def compile_tables(self, variant: Variant) -> Compiled:
+        """The rules as a compare chain or a search tree; nothing when they stay in the map."""
+        layout = variant["rule_layout"]
+        if layout == self.template.constants["LAYOUT_MAP"]:
+            return Compiled()
+        if layout not in self._compiled:
+            node: Node = (chain if layout == 1 else tree)(self.tables.rules)
+            digest = hashlib.sha256(repr((layout, self.tables.rules)).encode()).hexdigest()
+            self._compiled[layout] = Compiled(nodes={"rules_compiled": node}, digest=digest)
+        return self._compiled[layout]
+
+    def infeasible(self, variant: Variant) -> str | None:
+        """Exact hashes hold single addresses only; long chains are not compiled."""
+        if variant["set_layout"] and not hashable((*self.tables.allow, *self.tables.deny)):
+            return "the hash holds single IPv4 addresses only; a set has wider prefixes"
+        if variant["set_layout"] and not (self.tables.allow or self.tables.deny):
+            return "no address set is configured"
+        if variant["rule_layout"] == 1 and len(self.tables.rules) > CHAIN_LIMIT:
+            return f"a compare chain of more than {CHAIN_LIMIT} rules is not compiled"
+        return None
+
+    def counters(self, state: State) -> list[Counter]:
+        """Every slot that counted something, pending batches included."""
+        totals = self._totals(state)
+        rows = [
+            Counter(name=self._slot_name(i), packets=int(p), bytes=int(b))
+            for i, (p, b) in enumerate(totals[2:])
+            if p or i < len(self.tables.rules)
+        ]
+        names = ("verdict drop", "verdict pass")
+        verdicts = [Counter(name=names[1 - i], packets=int(p), bytes=int(b)) for i, (p, b) in enumerate(totals[:2])]
+        return verdicts + rows
+
+    def _slot_name(self, slot: int) -> str:
+        for constant, name in _SLOT_NAMES.items():
+            if self.template.constants[constant] == slot:
+                return name
+        return f"rule {slot + 1}"
+
+    def _totals(self, state: State) -> Records:
+        rows = state["counters"].read()
+        assert rows is not None
+        return count_totals(rows)
+
+    def observable(self, state: State) -> dict[str, bytes]:
+        """Counters with pending batches added: that is what an operator reads."""
+        return {
+            f"counters[{'verdict' if i < 2 else 'slot'} {i if i < 2 else i - 2}]": row.tobytes()
+            for i, row in enumerate(self._totals(state))
+            if row.any()
+        }
+
+    def zero_effects(self, state: State) -> None:
+        """All counters to zero."""
+        state["counters"].zero()
+
+    def corpus(self, observed: Sequence[bytes], seed: int) -> list[tuple[str, bytes]]:
+        """Crafted, malformed and truncated packets, and packets on every rule's edges."""
+        from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
+
+        rules = self.tables.rules[:64]
+        return [(s.name, s.data) for s in corpus(rules, seed=seed, observed=observed)]
+
+
+def count_totals(rows: Records) -> Records:
+    """Packets and bytes over all CPUs: row 0 pass, row 1 drop, then the slots; shape (n, 2)."""
+    hits = np.concatenate([rows["verdicts"], rows["slots"]], axis=1)
+    totals = np.stack([hits["packets"].sum(axis=0), hits["bytes"].sum(axis=0)], axis=1)
+    for row in rows:
+        if row["pending_packets"]:
+            decision = int(row["pending_decision"])
+            for index in (decision & 1, 2 + (decision >> 1)):
+                totals[index] += (row["pending_packets"], row["pending_bytes"])
+    return totals
+
+
+def _words(network: Network) -> tuple[list[int], list[int]]:
+    """Address and mask as four host-order words; IPv4 in the first."""
+    size = 32 if network.version == 4 else 128
+    pack = [int(network.network_address) << (128 - size), int(network.netmask) << (128 - size)]
+    address, mask = ([(value >> (96 - 32 * i)) & 0xFFFF_FFFF for i in range(4)] for value in pack)
+    return address, mask
+
+
+def _rule_table(template: Template, rules: Sequence[Rule], family: int) -> Records:
+    table = np.zeros(1, dtype=template.structs[f"rules{family}"])
+    rows = table[0]["rules"]
+    chosen = [(i, r) for i, r in enumerate(rules) if r.family in (None, family)]
+    table[0]["count"] = len(chosen)
+    for row, (number, rule) in zip(rows, chosen, strict=False):
+        for side in ("source", "destination"):
+            network = getattr(rule, side)
+            if network is not None:
+                address, mask = _words(network)
+                row[side], row[f"{side}_mask"] = (
+                    (address[0], mask[0]) if family == 4 else (address, mask)
+                )
+        _fill_rest(row["rest"], rule, number)
+    return table
+
+
+def _fill_rest(rest: Records, rule: Rule, number: int) -> None:
+    flags = rule.tcp_flags
+    protocol = _TCP if flags is not None else rule.protocol
+    for side in ("source", "destination"):
+        low, high = getattr(rule, f"{side}_ports") or (0, 0xFFFF)
+        rest[f"{side}_low"], rest[f"{side}_high"] = low, high
+    rest["protocol"], rest["protocol_mask"] = (protocol, 0xFF) if protocol is not None else (0, 0)
+    rest["needs_ports"] = any((rule.source_ports, rule.destination_ports, flags is not None))
+    rest["tcp_mask"], rest["tcp_value"] = flags or (0, 0)
+    rest["drop"] = rule.action == "drop"
+    rest["id"] = number
+
+
+def _write_trie(held: Map, networks: Sequence[Network]) -> None:
+    held.clear()
+    if not networks:
+        return
+    size = networks[0].max_prefixlen // 8
+    keys = np.zeros(len(networks), dtype=[("length", "<u4"), ("address", f"V{size}")])
+    keys["length"] = [n.prefixlen for n in networks]
+    packed = b"".join(n.network_address.packed for n in networks)
+    keys["address"] = np.frombuffer(packed, dtype=f"V{size}")
+    held.write_many(keys, b"\x01" * len(networks))
+
+
+
+
+COMPANION = FilterFunction

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Trials on live traffic: arms interleaved packet run by packet run, read window by window.
+
+During a trial the dispatcher stands in slot 0 and sends runs of consecutive packets to the
+arms in a shuffled order. Each arm counts and times itself in ``arm_stats``; the controller reads
+the difference about every 20 ms. Nothing is clipped or filled in: a trial that saw too little
+traffic fails and says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.kernel.maps import Records
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.statistics import Windows
+from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM, Switchboard
+
+WINDOW_S = 0.02
+RUN_BITS = 5  # 32 consecutive packets to one arm: a NAPI poll of 64 holds two
+SCHEDULE_RUNS = 256
+MIN_WINDOWS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """What one arm did in a trial; ``windows`` has shape (windows, buckets)."""
+
+    name: str
+    packets: int
+    bytes: int
+    verdicts: NDArray[np.uint64]
+    misses: NDArray[np.uint64]
+    windows: Windows
+
+    @property
+    def samples(self) -> int:
+        """Timed packets."""
+        return int(self.windows.sum())
+
+    @property
+    def miss_share(self) -> float:
+        """Guard misses per packet."""
+        return float(self.misses.sum()) / self.packets if self.packets else 0.0
+
+
+@dataclass(kw_only=True)
+class Arm:
+    """A loaded variant in the measured role."""
+
+    name: str
+    number: int
+    program: Program
+    _last: Records | None = field(default=None, repr=False)
+    _first: Records | None = field(default=None, repr=False)
+    _rows: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
+
+
+class Trials:
+    """Runs trials on a switchboard; puts everything back as it was, also after an error."""
+
+    def __init__(self, board: Switchboard, builder: Builder, *, seed: int = 0) -> None:
+        self._board = board
+        template, insns = builder.helper("dispatcher")
+        self._dispatcher = board.state.load(insns, "dispatcher", template=template)
+        self._schedule_type = template.structs["schedule"]
+        self._rng = np.random.default_rng(seed)
+
+    def run(
+        self,
+        arms: Sequence[Arm],
+        *,
+        live: Program,
+        fallback: Program,
+        steady_fallback: Program,
+        samples: int,
+        share: float = 1.0,
+        timeout_s: float = 10.0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[ArmResult]:
+        """Measure arms together until each has ``samples`` timed packets.
+
+        ``live`` takes the packets that no arm gets (``share`` below 1). Raises MeasurementError
+        when the traffic did not bring enough samples in ``timeout_s``.
+        """
+        for arm in arms:
+            self._board.state["arm_stats"].zero(arm.number)
+            self._board.put(FIRST_ARM + arm.number, arm.program)
+        self._plan([FIRST_ARM + arm.number for arm in arms], share)
+        self._board.put(FALLBACK, fallback)
+        self._board.put(ENTRY, self._dispatcher)
+        try:
+            self._collect(arms, samples, timeout_s, stop)
+        finally:
+            self._board.put(ENTRY, live)
+            self._board.put(FALLBACK, steady_fallback)
+        return [_result(arm) for arm in arms]
+
+    def only(self, slot: int) -> None:
+        """While the dispatcher stands: all packets to one slot."""
+        self._plan([slot], 1.0)
+
+    def enter(self) -> None:
+        """Put the dispatcher into slot 0."""
+        self._board.put(ENTRY, self._dispatcher)
+
+    def _plan(self, slots: Sequence[int], share: float) -> None:
+        """A shuffled order in which each arm has the same number of runs, but for a rest of one."""
+        given = max(len(slots), round(SCHEDULE_RUNS * share)) if share < 1 else SCHEDULE_RUNS
+        rest = [FALLBACK] * (SCHEDULE_RUNS - given)
+        order = np.array([slots[i % len(slots)] for i in range(given)] + rest)
+        plan = np.zeros(1, dtype=self._schedule_type)
+        plan[0]["run_bits"] = RUN_BITS
+        plan[0]["slots"] = self._rng.permutation(order)
+        self._board.state["schedule"].write(0, plan)
+
+    def _collect(
+        self, arms: Sequence[Arm], samples: int, timeout_s: float, stop: Callable[[], bool]
+    ) -> None:
+        deadline = time.monotonic() + timeout_s
+        self._read(arms)  # the first window starts here, with every arm warm
+        for arm in arms:
+            arm._rows.clear()
+        while True:
+            time.sleep(WINDOW_S)
+            self._read(arms)
+            counts = [sum(int(r.sum()) for r in arm._rows) for arm in arms]
+            if min(counts) >= samples and len(arms[0]._rows) >= MIN_WINDOWS:
+                return
+            if stop() or time.monotonic() > deadline:
+                raise MeasurementError(
+                    f"the traffic brought {min(counts)} of {samples} samples in {timeout_s:.1f} s",
+                    cure="more traffic, or a smaller [policy] sample_shift",
+                )
+
+    def _read(self, arms: Sequence[Arm]) -> None:
+        for arm in arms:
+            now = self._board.state["arm_stats"].read(arm.number)
+            assert now is not None
+            if arm._first is None:
+                arm._first = now
+            if arm._last is not None:
+                delta = now["histogram"].astype(np.int64) - arm._last["histogram"]
+                arm._rows.append(delta.sum(axis=0))
+            arm._last = now
+
+    def close(self) -> None:
+        """Give the dispatcher back."""
+        self._dispatcher.close()
+
+
+def _result(arm: Arm) -> ArmResult:
+    last, first = arm._last, arm._first
+    assert last is not None and first is not None
+    return ArmResult(
+        name=arm.name,
+        packets=int(last["packets"].sum()),
+        bytes=int(last["bytes"].sum()),
+        verdicts=last["verdicts"].sum(axis=0),
+        misses=last["misses"].sum(axis=0),
+        windows=np.array(arm._rows),
+    )

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A look at the live traffic before a search: packet heads, and the values points could take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.points import Point, PointClass, PointKind
+from iridescent_xdp.switchboard import ENTRY, OBSERVING, Switchboard
+from iridescent_xdp.template import Template
+
+HOPELESS_MISS_SHARE = 0.1  # a narrowing that sends more packets than this back is not tried
+WANTED_SHARE = 0.5  # an observed value that fewer packets have is not worth a guard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """``values`` counts, for each point, the values that packets would have needed."""
+
+    packets: int = 0
+    heads: tuple[bytes, ...] = ()
+    values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def miss_share(self, point: Point, value: int) -> float:
+        """The share of packets that would miss the guard if ``point`` had ``value``."""
+        seen = self.values.get(point.name, {})
+        total = sum(seen.values())
+        if not total or value == point.default:
+            return 0.0
+        if point.kind is PointKind.ASSUME:
+            return seen.get(0, 0) / total
+        if point.kind is PointKind.GENERIC:
+            return 1 - seen.get(value, 0) / total
+        return sum(count for need, count in seen.items() if need > value) / total
+
+    def candidates(self, point: Point) -> tuple[int, ...]:
+        """For a GENERIC point: the values that most packets have."""
+        seen = self.values.get(point.name, {})
+        total = sum(seen.values())
+        return tuple(v for v, count in seen.items() if v and count >= WANTED_SHARE * total)
+
+    def hopeful(self, template: Template) -> dict[str, tuple[int, ...]]:
+        """For each narrowing point the values whose guard would not be missed all the time."""
+        kept: dict[str, tuple[int, ...]] = {}
+        for point in template.points:
+            if point.point_class is not PointClass.NARROWING:
+                continue
+            domain = point.domain
+            if point.kind is PointKind.GENERIC:
+                domain = tuple(dict.fromkeys((0, *self.candidates(point))))
+            good = tuple(v for v in domain if self.miss_share(point, v) <= HOPELESS_MISS_SHARE)
+            kept[point.name] = good
+        return kept
+
+
+def observe(
+    board: Switchboard, builder: Builder, observing: Program, live: Program, *, seconds: float
+) -> Observation:
+    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile."""
+    template, insns = builder.helper("observer")
+    state = board.state
+    state["observations"].clear()
+    state["observed"].zero()
+    with state.load(insns, "observer", template=template) as observer:
+        board.put(OBSERVING, observing)
+        board.put(ENTRY, observer)
+        try:
+            time.sleep(seconds)
+        finally:
+            board.put(ENTRY, live)
+    seen = state["observed"].read()
+    packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
+    return Observation(packets=packets, heads=_heads(board), values=_values(board))
+
+
+def _heads(board: Switchboard) -> tuple[bytes, ...]:
+    found: dict[bytes, None] = {}
+    held = board.state["heads"]
+    for place in range(held.spec.entries):
+        rows = held.read(place)
+        if rows is None:
+            continue
+        for row in rows:
+            captured = int(row["captured"])
+            if captured >= 14:
+                data = row["data"].tobytes()[:captured]
+                found[data.ljust(min(int(row["length"]), 1500), b"\0")] = None
+    return tuple(found)
+
+
+def _values(board: Switchboard) -> dict[str, dict[int, int]]:
+    names = [point.name for point in board.state.template.points]
+    found: dict[str, dict[int, int]] = {}
+    for key, value in board.state["observations"].contents().items():
+        index, number = (int(n) for n in np.frombuffer(key, dtype="<u4"))
+        if index < len(names):
+            found.setdefault(names[index], {})[number] = int(np.frombuffer(value, "<u8")[0])
+    return found

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Before a variant meets traffic: does it do what the generic one does, on every packet?
+
+Two sandboxes with maps of their own hold the generic code and the variant. Each packet of the
+corpus runs through both; verdict and bytes must be equal, and so must the effect on the
+state, compared every 64 packets. Packets that break the variant's assumptions take the guard's way in the sandbox as they
+would on the interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import PreflightError
+from iridescent_xdp.functions.base import Function
+from iridescent_xdp.kernel.bpf import TestRun
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.state import State
+from iridescent_xdp.switchboard import FALLBACK
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+
+VERDICTS = ("aborted", "drop", "pass", "tx", "redirect")
+Packet = tuple[str, bytes]
+CHUNK = 64  # packets between two comparisons of the state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The first packet on which a variant differs, and how."""
+
+    packet: str
+    frame: bytes
+    what: str
+
+    def __str__(self) -> str:
+        return f"packet '{self.packet}' ({len(self.frame)} bytes, {self.frame.hex()}): {self.what}"
+
+
+class Sandbox:
+    """A function's state, not pinned, with generic code behind the guards."""
+
+    def __init__(self, builder: Builder, function: Function, generic: Variant) -> None:
+        self.function = function
+        self.state = State.create(function.template)
+        try:
+            function.fill(self.state)
+            code = builder.variant(function, generic, Role.STEADY)
+            self.generic = self.state.load(code, "sandbox_generic")
+        except OSError:
+            self.state.close()
+            raise
+        self.state["slots"].write(FALLBACK, self.generic.fd.to_bytes(4, "little"))
+
+    def effects(self) -> dict[str, bytes]:
+        """What packets have done to the state so far."""
+        return self.function.observable(self.state)
+
+    def reset(self) -> None:
+        """Forget what packets did."""
+        self.function.zero_effects(self.state)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.generic.close()
+        self.state.close()
+
+
+class Preflight:
+    """Compares variants of one function with its generic variant; keeps the generic results."""
+
+    def __init__(
+        self, builder: Builder, function: Function, generic: Variant, packets: Sequence[Packet]
+    ) -> None:
+        self.packets = tuple(packets)
+        self._reference = Sandbox(builder, function, generic)
+        self._trial = Sandbox(builder, function, generic)
+        self._expected: list[TestRun] = []
+        self._expected_effects: list[dict[str, bytes]] = []
+        for chunk in self._chunks():
+            self._expected += [self._reference.generic.run(frame) for _, frame in chunk]
+            self._expected_effects.append(self._reference.effects())
+
+    def _chunks(self) -> list[tuple[Packet, ...]]:
+        return [self.packets[i : i + CHUNK] for i in range(0, len(self.packets), CHUNK)]
+
+    def check(self, insns: bytes, name: str) -> None:
+        """Run a variant on the whole corpus.
+
+        Raises PreflightError that shows the first differing packet down to the byte, and
+        VerifierError when the kernel refuses the program.
+        """
+        with self._trial.state.load(insns, name) as program:
+            difference = self._compare(program)
+        if difference is not None:
+            raise PreflightError(f"{name} differs from generic: {difference}")
+
+    def _compare(self, program: Program) -> Difference | None:
+        self._trial.reset()
+        expected = iter(self._expected)
+        for number, chunk in enumerate(self._chunks()):
+            for name, frame in chunk:
+                what = _difference(next(expected), program.run(frame))
+                if what:
+                    return Difference(packet=name, frame=frame, what=what)
+            if self._trial.effects() != self._expected_effects[number]:
+                return self._first_effect(program, number)
+        return None
+
+    def _first_effect(self, program: Program, number: int) -> Difference:
+        """The state differs after chunk ``number``: find the packet that does it, one by one."""
+        self._reference.reset()
+        self._trial.reset()
+        start = number * CHUNK
+        for index, (name, frame) in enumerate(self.packets[: start + CHUNK]):
+            self._reference.generic.run(frame)
+            program.run(frame)
+            if index < start:
+                continue
+            what = _effect(self._reference.effects(), self._trial.effects())
+            if what:
+                return Difference(packet=name, frame=frame, what=what)
+        name, frame = self.packets[min(start + CHUNK, len(self.packets)) - 1]
+        return Difference(packet=name, frame=frame, what="the state differs, but not every time")
+
+    def close(self) -> None:
+        """Give both sandboxes back."""
+        self._reference.close()
+        self._trial.close()
+
+
+def _difference(expected: TestRun, found: TestRun) -> str:
+    if expected.verdict != found.verdict:
+        names = [_verdict(run.verdict) for run in (expected, found)]
+        return f"verdict {names[1]}, generic says {names[0]}"
+    if expected.data == found.data:
+        return ""
+    if len(expected.data) != len(found.data):
+        return f"{len(found.data)} bytes out, generic has {len(expected.data)}"
+    at = next(i for i, (a, b) in enumerate(zip(expected.data, found.data, strict=True)) if a != b)
+    return f"byte {at} out is 0x{found.data[at]:02x}, generic has 0x{expected.data[at]:02x}"
+
+
+def _verdict(value: int) -> str:
+    return VERDICTS[value] if value < len(VERDICTS) else str(value)
+
+
+def _effect(expected: dict[str, bytes], found: dict[str, bytes]) -> str:
+    for key in sorted({*expected, *found}):
+        a, b = expected.get(key, b""), found.get(key, b"")
+        if a != b:
+            return f"state {key} is {b.hex() or 'empty'}, generic has {a.hex() or 'empty'}"
+    return ""

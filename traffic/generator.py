@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The in-kernel generator: millions of packets per second from a stream, counted exactly.
+
+A BPF program, run by the kernel on live frames (Linux 5.18), writes the next packet of the
+stream and redirects it into a veth. The same program can call a program under test instead:
+``StreamTimer`` tells what a program costs when it meets the stream packet by packet.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import numpy as np
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import TrafficError
+from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.state import State
+
+SEQUENCE = 65_536
+MAX_FRAMES = 4096
+HEAD_BYTES = 248
+BATCH = 1 << 18  # packets per system call: each call costs about 25 ms of set-up and teardown
+SENDERS = 2  # threads on one CPU: one sends while the other's call is set up or torn down
+
+
+class StreamLike(Protocol):
+    """What is sent: distinct frames, and indices into them, SEQUENCE of them."""
+
+    packets: list[bytes]
+    sequence: np.ndarray
+
+
+class _Source:
+    """The generator program on its own maps, filled from a stream."""
+
+    def __init__(self, builder: Builder, stream: StreamLike, delivery: int) -> None:
+        packets = list(stream.packets)
+        if not 0 < len(packets) <= MAX_FRAMES or len(stream.sequence) != SEQUENCE:
+            raise TrafficError(
+                f"a stream has 1 to {MAX_FRAMES} frames and {SEQUENCE} positions, "
+                f"got {len(packets)} and {len(stream.sequence)}"
+            )
+        template, insns = builder.helper("generator", delivery=delivery)
+        self.state = State.create(template)
+        table = np.zeros(1, dtype=template.structs["frames"])
+        for row, packet in zip(table[0]["frames"], packets, strict=False):
+            head = packet[:HEAD_BYTES]
+            row["length"], row["bytes"] = len(packet), len(head)
+            row["data"][: len(head)] = np.frombuffer(head, dtype=np.uint8)
+        self.state["frames"].write(0, table)
+        self.state["sequence"].write(0, np.asarray(stream.sequence, dtype=np.uint16).tobytes())
+        self.frame = max(packets, key=len)
+        self.program: Program = self.state.load(insns, "generator")
+
+    def rewind(self) -> None:
+        """Start again at the stream's first position."""
+        self.state["position"].zero()
+
+    @property
+    def made(self) -> int:
+        """Packets made on all CPUs."""
+        rows = self.state["position"].read()
+        return int(np.frombuffer(rows.tobytes(), dtype="<u8").sum()) if rows is not None else 0
+
+    def close(self) -> None:
+        self.program.close()
+        self.state.close()
+
+
+class Generator:
+    """Sends a stream into an interface of the namespace it is made in."""
+
+    def __init__(self, builder: Builder, stream: StreamLike, ifindex: int, *, cpu: int = 0) -> None:
+        self._source = _Source(builder, stream, delivery=0)
+        self._source.state["port"].write(0, ifindex.to_bytes(4, "little"))
+        self._cpu = cpu
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._failure: OSError | None = None
+        self.started = 0.0
+
+    @property
+    def sent(self) -> int:
+        """Packets sent since it was made, exactly."""
+        return self._source.made
+
+    def send(self, count: int) -> None:
+        """Send ``count`` packets now, from this thread, on the chosen CPU."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self._cpu})
+        try:
+            while count > 0:
+                batch = min(count, BATCH)
+                bpf.prog_live_run(self._source.program.fd, self._source.frame, repeat=batch)
+                count -= batch
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def start(self, *, pps: float | None = None) -> None:
+        """Send in the background until ``stop``; at full speed, or at about ``pps``."""
+        self._stop.clear()
+        self._failure = None
+        self.started = time.monotonic()
+        senders = SENDERS if pps is None else 1
+        for _ in range(senders):
+            thread = threading.Thread(target=self._loop, args=(pps,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _loop(self, pps: float | None) -> None:
+        os.sched_setaffinity(0, {self._cpu})
+        batch = BATCH if pps is None else max(64, min(BATCH, int(pps / 10) // 64 * 64))
+        due = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                bpf.prog_live_run(self._source.program.fd, self._source.frame, repeat=batch)
+            except OSError as error:
+                self._failure = error
+                return
+            if pps is not None:
+                due += batch / pps
+                self._stop.wait(max(0.0, due - time.monotonic()))
+
+    def stop(self) -> int:
+        """End the background sending; returns ``sent``. Raises TrafficError if it had failed."""
+        self._join()
+        if self._failure is not None:
+            raise TrafficError(f"the generator failed: {self._failure}")
+        return self.sent
+
+    def close(self) -> None:
+        """Stop and give everything back."""
+        self._join()
+        self._source.close()
+
+    def _join(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StreamTimer:
+    """Nanoseconds per packet of programs that meet a stream, without a network.
+
+    A test run of the generator calls the program for each packet. What the generator itself
+    costs is measured with an empty program and taken off; what a test run of an empty program
+    costs (the floor) is left in, as a plain test run would show it.
+    """
+
+    def __init__(self, builder: Builder, stream: StreamLike, *, repeat: int = SEQUENCE) -> None:
+        self._source = _Source(builder, stream, delivery=1)
+        template, insns = builder.helper("empty")
+        self._empty_state = State.create(template)
+        self.empty = self._empty_state.load(insns, "empty")
+        self.repeat = repeat
+
+    def raw_ns(self, program: Program) -> float:
+        """Generator plus program, mean nanoseconds per packet over one pass of the stream."""
+        self._source.state["target"].write(0, program.fd.to_bytes(4, "little"))
+        self._source.rewind()
+        return self._source.program.time_ns(self._source.frame, self.repeat)
+
+    def floor_ns(self) -> float:
+        """A plain test run of the empty program."""
+        return self.empty.time_ns(self._source.frame, self.repeat)
+
+    def rounds(
+        self, programs: dict[str, Program], n: int, *, before: Callable[[], None] | None = None
+    ) -> dict[str, list[float]]:
+        """``n`` interleaved rounds over all programs, after one to warm up; in nanoseconds."""
+        results: dict[str, list[float]] = {name: [] for name in programs}
+        for number in range(n + 1):
+            if before is not None:
+                before()
+            base = self.raw_ns(self.empty) - self.floor_ns()
+            for name, program in programs.items():
+                value = self.raw_ns(program) - base
+                if number:
+                    results[name].append(value)
+        return results
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.empty.close()
+        self._empty_state.close()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
