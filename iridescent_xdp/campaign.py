@@ -191,7 +191,7 @@ class Campaign:
                 label=built.label,
                 status=status,
                 reason=built.reason,
-                instructions=len(built.steady) // 8,
+                instructions=len(built.measured) // 8,
             ),
         )
 
@@ -328,7 +328,7 @@ class Campaign:
             return
         self.controller.swap(
             chosen.variant,
-            chosen.steady,
+            self.workshop.steady(chosen.variant),
             reason=summary.decision.reason,
             gain=summary.decision.gains[chosen.label],
         )

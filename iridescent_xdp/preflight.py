@@ -79,8 +79,9 @@ class Preflight:
         self._trial = Sandbox(builder, function, generic)
         self._expected: list[TestRun] = []
         self._expected_effects: list[dict[str, bytes]] = []
+        runner = self._reference.generic.runner()
         for chunk in self._chunks():
-            self._expected += [self._reference.generic.run(frame) for _, frame in chunk]
+            self._expected += [runner.run(frame) for _, frame in chunk]
             self._expected_effects.append(self._reference.effects())
 
     def _chunks(self) -> list[tuple[Packet, ...]]:
@@ -99,10 +100,10 @@ class Preflight:
 
     def _compare(self, program: Program) -> Difference | None:
         self._trial.reset()
-        expected = iter(self._expected)
+        runner, expected = program.runner(), iter(self._expected)
         for number, chunk in enumerate(self._chunks()):
             for name, frame in chunk:
-                what = _difference(next(expected), program.run(frame))
+                what = _difference(next(expected), runner.run(frame))
                 if what:
                     return Difference(packet=name, frame=frame, what=what)
             if self._trial.effects() != self._expected_effects[number]:

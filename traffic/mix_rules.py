@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import get_args
 
 import numpy as np
 
@@ -12,11 +13,23 @@ from iridescent_xdp.errors import TrafficError
 from iridescent_xdp.functions.rules import Rule
 from traffic.mix_flows import Wish, flow_inside, network_range, random_flow
 from traffic.mix_shares import Floats, spread
-from traffic.packet_build import TCP_PROTOCOL, Flow
+from traffic.packet_build import (
+    ICMP_V4,
+    SCTP_PROTOCOL,
+    TCP_PROTOCOL,
+    UDP_PROTOCOL,
+    Family,
+    Flow,
+)
 
 Matcher = Callable[[Flow], bool]
 
 _ATTEMPTS = 128
+_ANY_WISH = tuple(
+    Wish(family=family, protocol=protocol)
+    for family in get_args(Family)
+    for protocol in (TCP_PROTOCOL, UDP_PROTOCOL, SCTP_PROTOCOL, ICMP_V4, 47, 50)
+)
 
 
 def flows_for_rules(
@@ -29,6 +42,7 @@ def flows_for_rules(
 ) -> tuple[Flow, ...]:
     """One flow for each wish; the first rule that it matches is the rule it was made for.
 
+    A wish yields where the rule, or the rules before it, leave no room for it.
     ``default_share`` of the weight (of the flows, without ``weights``) matches no rule, the
     other flows are divided evenly. The first flows, which are the heaviest, take rules spread
     over the whole list (the middle one, the quarters, ...), so that the depth of the average
@@ -119,7 +133,9 @@ def _rule_flow(rule: Rule, tests: Sequence[Matcher], wish: Wish, random: Random)
     """A flow whose first match is ``rule``, the owner of the last of ``tests``."""
     target = len(tests) - 1
     earlier = None
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt >= _ATTEMPTS // 2:  # the rules before may take all that was wished for
+            wish = random.choice(_ANY_WISH)
         flow = flow_inside(rule, wish, random)
         if flow.is_packet:
             earlier = _first(tests, flow)

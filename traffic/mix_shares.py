@@ -63,17 +63,23 @@ def apportion(weights: Floats, total: int) -> Integers:
     return counts + 1
 
 
-def spread(weights: Floats, shares: Sequence[float]) -> Integers:
+def spread(
+    weights: Floats, shares: Sequence[float], features: Sequence[Sequence[int]] = ()
+) -> Integers:
     """A category for each flow, so that category ``c`` gets ``shares[c]`` of the *weight*.
 
-    Each flow, heaviest first, goes to the category that is furthest behind its share.
+    Each flow, heaviest first, goes to the category that is furthest behind its share. Where
+    categories are combinations, ``features[f][c]`` is the value of feature ``f`` in category
+    ``c``; then the values count too, as one flow can be heavier than a whole combination.
     """
-    due = np.zeros(len(shares))
     part = np.asarray(shares, dtype=np.float64) / sum(shares)
+    groups = [np.asarray(feature, dtype=np.int64) for feature in features]
+    due = np.zeros(len(part))
     chosen = np.empty(len(weights), dtype=np.int64)
     for flow, weight in enumerate(weights):
         due += part * weight
-        chosen[flow] = due.argmax()
+        behind = due + sum(np.bincount(group, due)[group] for group in groups)
+        chosen[flow] = behind.argmax()
         due[chosen[flow]] -= weight
     return chosen
 

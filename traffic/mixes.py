@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from itertools import product
 from random import Random
 from typing import NamedTuple
@@ -115,8 +116,16 @@ def _traits(mix: Mix, weights: Floats) -> list[_Trait]:
             mix.sizes,
         )
     ]
-    chosen = spread(weights, [share for _, share in combinations])
-    return [combinations[index][0] for index in chosen]
+    possible = [(trait, share) for trait, share in combinations if share > 0]
+    features = [_numbered(values) for values in zip(*(trait for trait, _ in possible), strict=True)]
+    chosen = spread(weights, [share for _, share in possible], features)
+    return [possible[index][0] for index in chosen]
+
+
+def _numbered(values: Sequence[Hashable]) -> list[int]:
+    """Equal values get equal numbers, from 0."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(value, len(numbers)) for value in values]
 
 
 def _flows(mix: Mix, traits: list[_Trait], weights: Floats) -> tuple[Flow, ...]:

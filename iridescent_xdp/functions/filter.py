@@ -30,6 +30,7 @@ _SLOT_NAMES = {
     "SLOT_BAD_CHECKSUM": "wrong IP checksum",
     "SLOT_FRAGMENT": "later fragment",
 }
+VERDICTS = 2  # pass and drop, before the slots
 CHAIN_LIMIT = 256  # rules; a longer compare chain does not compile in useful time
 
 
@@ -94,11 +95,13 @@ class FilterFunction(Function):
         totals = self._totals(state)
         rows = [
             Counter(name=self._slot_name(i), packets=int(p), bytes=int(b))
-            for i, (p, b) in enumerate(totals[2:])
+            for i, (p, b) in enumerate(totals[VERDICTS:])
             if p or i < len(self.tables.rules)
         ]
-        names = ("verdict drop", "verdict pass")
-        verdicts = [Counter(name=names[1 - i], packets=int(p), bytes=int(b)) for i, (p, b) in enumerate(totals[:2])]
+        verdicts = [
+            Counter(name=_row_name(i), packets=int(p), bytes=int(b))
+            for i, (p, b) in enumerate(totals[:VERDICTS])
+        ]
         return verdicts + rows
 
     def _slot_name(self, slot: int) -> str:
@@ -114,10 +117,10 @@ class FilterFunction(Function):
 
     def observable(self, state: State) -> dict[str, bytes]:
         """Counters with pending batches added: that is what an operator reads."""
+        totals = self._totals(state)
         return {
-            f"counters[{'verdict' if i < 2 else 'slot'} {i if i < 2 else i - 2}]": row.tobytes()
-            for i, row in enumerate(self._totals(state))
-            if row.any()
+            f"packets and bytes of {_row_name(int(i))}": totals[i].tobytes()
+            for i in np.flatnonzero(totals.any(axis=1))
         }
 
     def zero_effects(self, state: State) -> None:
@@ -132,11 +135,15 @@ class FilterFunction(Function):
         return [(s.name, s.data) for s in corpus(rules, seed=seed, observed=observed)]
 
 
+def _row_name(row: int) -> str:
+    return ("verdict pass", "verdict drop")[row] if row < VERDICTS else f"slot {row - VERDICTS}"
+
+
 def count_totals(rows: Records) -> Records:
     """Packets and bytes over all CPUs: row 0 pass, row 1 drop, then the slots; shape (n, 2)."""
     hits = np.concatenate([rows["verdicts"], rows["slots"]], axis=1)
     totals = np.stack([hits["packets"].sum(axis=0), hits["bytes"].sum(axis=0)], axis=1)
-    for row in rows:
+    for row in rows:  # one per CPU
         if row["pending_packets"]:
             decision = int(row["pending_decision"])
             for index in (decision & 1, 2 + (decision >> 1)):

@@ -93,3 +93,25 @@ def _prefix_tests(words, network: Network) -> Iterator[Test]:
         a, b = low >> shift & 0xFFFFFFFF, high >> shift & 0xFFFFFFFF
         if (a, b) != (0, 0xFFFFFFFF):
             yield InRange(words[word], a, b)
+
+
+def chain(rules: Sequence[Rule]) -> Node:
+    def clause(i, rule):
+        t = sorted((x for x in _tests(rule) if x.field != FAMILY), key=_rank)
+        return Clause(tuple(t), 2 * i + (rule.action == "drop"))
+    # shared tail
+    last = max((i for i, r in enumerate(rules) if r.family), default=-1)
+    node = chain_of([clause(i, r) for i, r in enumerate(rules) if i > last], Result(NO_MATCH))
+    if last < 0:
+        return node
+    four, six = (
+        chain_of([clause(i, r) for i, r in enumerate(rules[: last + 1]) if r.family in (None, f)], node)
+        for f in (4, 6)
+    )
+    return If(InRange(FAMILY, 4, 4), four, six)
+
+def _rank(test):
+    if isinstance(test, Masked): return 0.5
+    if test.field in (PROTOCOL,): return 2
+    if test.field == HAS_PORTS: return 3
+    return 0 + (test.high - test.low) / 2**32

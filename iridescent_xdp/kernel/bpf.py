@@ -235,22 +235,36 @@ class TestRun:
     duration_ns: int
 
 
-def prog_test_run(fd: int, data: bytes, *, repeat: int = 1, room_bytes: int = 256) -> TestRun:
-    """Run once or ``repeat`` times on ``data`` (14 bytes or more).
+class TestRunner:
+    """Test runs of one program with buffers that are made once; for thousands of packets."""
 
-    The packet is not restored between repeats. ``room_bytes`` is what the packet may grow.
-    """
-    source = _bytes(data)
-    out = ctypes.create_string_buffer(len(data) + room_bytes)
-    attr = ctypes.create_string_buffer(
-        struct.pack(
-            "<IIIIQQII", fd, 0, len(data), len(out), _address(source), _address(out), repeat, 0
-        ),
-        80,
-    )
-    _bpf(PROG_TEST_RUN, attr, "test run")
-    _, verdict, _, size, _, _, _, duration = struct.unpack_from("<IIIIQQII", attr.raw)
-    return TestRun(verdict=verdict, data=out.raw[:size], duration_ns=duration)
+    __test__ = False
+    ROOM_BYTES = 256  # what a packet may grow
+
+    def __init__(self, fd: int, *, largest_bytes: int = 4096) -> None:
+        self._fd = fd
+        self._source = ctypes.create_string_buffer(largest_bytes)
+        self._out = ctypes.create_string_buffer(largest_bytes + self.ROOM_BYTES)
+        self._attr = ctypes.create_string_buffer(80)
+        self._addresses = (_address(self._source), _address(self._out))
+
+    def run(self, data: bytes, *, repeat: int = 1) -> TestRun:
+        """Run on ``data`` (14 bytes or more); it is not restored between repeats."""
+        size = len(data)
+        ctypes.memmove(self._source, data, size)
+        struct.pack_into(
+            *("<IIIIQQII", self._attr, 0, self._fd, 0, size, size + self.ROOM_BYTES),
+            *(*self._addresses, repeat, 0),
+        )
+        _bpf(PROG_TEST_RUN, self._attr, "test run")
+        verdict, _, size_out = struct.unpack_from("<III", self._attr, 4)
+        (duration,) = struct.unpack_from("<I", self._attr, 36)
+        return TestRun(verdict=verdict, data=self._out.raw[:size_out], duration_ns=duration)
+
+
+def prog_test_run(fd: int, data: bytes, *, repeat: int = 1) -> TestRun:
+    """BPF_PROG_TEST_RUN, once or ``repeat`` times on ``data`` (14 bytes or more)."""
+    return TestRunner(fd, largest_bytes=len(data)).run(data, repeat=repeat)
 
 
 def prog_live_run(fd: int, data: bytes, *, repeat: int, batch: int = 64) -> None:
@@ -354,6 +368,18 @@ def mount_bpffs(path: Path) -> None:
     if _libc.mount(b"bpf", str(path).encode(), b"bpf", 0, b"mode=0700") != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"mounting a bpf file system at {path}: {os.strerror(code)}")
+
+
+def private_sysfs() -> None:
+    """Give this process a mount namespace in which /sys shows its network namespace."""
+    clone_newns, ms_rec, ms_private = 0x20000, 1 << 14, 1 << 18
+    if (
+        _libc.unshare(clone_newns) != 0
+        or _libc.mount(b"none", b"/", None, ms_rec | ms_private, None) != 0
+        or _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None) != 0
+    ):
+        code = ctypes.get_errno()
+        raise OSError(code, f"a private /sys: {os.strerror(code)}")
 
 
 def setns(fd: int) -> None:

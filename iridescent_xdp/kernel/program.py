@@ -15,6 +15,7 @@ from iridescent_xdp.kernel import bpf
 
 _LD_IMM64 = 0x18
 _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_CONST = 1, 2, 15
+_TOTALS = ("processed ", "verification time", "stack depth")  # how a verifier log ends
 _INSN = np.dtype([("code", "u1"), ("regs", "u1"), ("off", "<i2"), ("imm", "<i4")])
 
 
@@ -60,6 +61,10 @@ class Program:
                     f"the verifier refuses '{name}': {summary(log)}", log=log
                 ) from error
 
+    def runner(self) -> bpf.TestRunner:
+        """For test runs on many packets."""
+        return bpf.TestRunner(self.fd)
+
     def run(self, data: bytes) -> bpf.TestRun:
         """One test run on one packet."""
         return bpf.prog_test_run(self.fd, data)
@@ -85,5 +90,5 @@ class Program:
 def summary(log: str) -> str:
     """The line of a verifier log that says what is wrong: the last before the totals."""
     lines = [s.strip() for s in log.splitlines() if s.strip()]
-    told = [s for s in lines if not s.startswith(("processed ", "verification time", "stack depth"))]
+    told = [s for s in lines if not s.startswith(_TOTALS)]
     return told[-1] if told else "no reason given"

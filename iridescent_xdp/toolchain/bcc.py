@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
 
@@ -44,7 +44,7 @@ class BccToolchain(Toolchain):
         os.environ["BCC_KERNEL_SOURCE"] = str(self._headers)
         with _captured_stderr() as diagnostics:
             try:
-                insns = self._bcc.BPF(text=text, cflags=flags).dump_func(ENTRY.encode())
+                insns = self._bcc.BPF(text=text.encode(), cflags=flags).dump_func(ENTRY.encode())
             except Exception as error:  # bcc raises bare Exception; told on with its words
                 lines = [s for s in diagnostics() if "error:" in s]
                 reason = lines[0] if lines else str(error)
@@ -72,7 +72,7 @@ def _import_bcc() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _captured_stderr() -> Iterator[object]:
+def _captured_stderr() -> Iterator[Callable[[], list[str]]]:
     """bcc's compiler writes to descriptor 2 itself; keep it and hand it out as lines."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink:
