@@ -43,7 +43,9 @@ class Workshop:
         self._built: dict[Variant, Built] = {}
         plan, builder = controller.plan, controller.builder
         code = builder.variant(plan.function, plan.generic, Role.ARM)
-        self.generic = Arm(name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM))
+        self.generic = Arm(
+            name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM)
+        )
         self.twin = Arm(name="generic again", number=TWIN_ARM, program=self._load(code, TWIN_ARM))
         fallback = builder.variant(plan.function, plan.generic, Role.FALLBACK)
         self.fallback = self._load(fallback, GENERIC_ARM)

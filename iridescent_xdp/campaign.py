@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import MeasurementError
-from iridescent_xdp.measure import Arm, ArmResult, Trials
+from iridescent_xdp.measure import Arm, ArmResult, Standing, Trials
 from iridescent_xdp.observe import Observation, observe
 from iridescent_xdp.preflight import Preflight
-from iridescent_xdp.saturation import Saturation, saturate
+from iridescent_xdp.saturation import saturate
 from iridescent_xdp.search import POLICIES
 from iridescent_xdp.search.policy import Outcome, Policy, SearchSettings, Status
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.statistics import Candidate, Decision, Effect, decide, paired_difference
 from iridescent_xdp.statistics import trimmed_mean as mean_ns
+from iridescent_xdp.summary import Row, Summary
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
@@ -28,36 +28,6 @@ OBSERVE_S = 0.3
 TRIAL_TIMEOUT_S = 10.0
 FINALISTS = 3
 FINAL_SAMPLES = 100_000
-
-
-@dataclass(kw_only=True)
-class Row:
-    """What is known of one variant after the search."""
-
-    variant: Variant
-    label: str
-    status: str
-    reason: str = ""
-    time_ns: float | None = None
-    gain: Effect | None = None
-    samples: int = 0
-    miss_share: float = 0.0
-    instructions: int = 0
-
-
-@dataclass(kw_only=True)
-class Summary:
-    """How a search ended."""
-
-    rows: list[Row] = field(default_factory=list)
-    decision: Decision | None = None
-    winner: Variant | None = None
-    winner_label: str = "generic"
-    saturation: Saturation | None = None
-    seconds: float = 0.0
-    trials: int = 0
-    space_size: int = 0
-    interrupted: bool = False
 
 
 class Campaign:
@@ -74,9 +44,7 @@ class Campaign:
         self.space = self._space()
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
         packets = self.plan.function.corpus(self.observation.heads, self.settings.seed)
-        preflight = Preflight(
-            controller.builder, self.plan.function, self.plan.generic, packets
-        )
+        preflight = Preflight(controller.builder, self.plan.function, self.plan.generic, packets)
         self.workshop = Workshop(controller, preflight)
 
     # -- before the search -----------------------------------------------------------------
@@ -177,9 +145,7 @@ class Campaign:
             outcomes += self._measured(good, samples)
         if self.plan.generic in variants:
             zero = Effect(value=0.0, low=0.0, high=0.0, n=0, unit="ns")
-            outcomes.append(
-                Outcome(variant=self.plan.generic, status=Status.MEASURED, effect=zero)
-            )
+            outcomes.append(Outcome(variant=self.plan.generic, status=Status.MEASURED, effect=zero))
         return outcomes
 
     def _note(self, built: Built) -> None:
@@ -221,9 +187,9 @@ class Campaign:
         try:
             results = self._trials.run(
                 arms,
-                live=controller.live,
-                fallback=shop.fallback,
-                steady_fallback=controller.generic,
+                standing=Standing(
+                    live=controller.live, generic=controller.generic, fallback=shop.fallback
+                ),
                 samples=samples,
                 share=self.settings.share,
                 timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
@@ -294,9 +260,7 @@ class Campaign:
 
     def _decide(self, finalists: Sequence[Built], results: Sequence[ArmResult]) -> Decision:
         candidates = [
-            Candidate(
-                name=b.label, windows=r.windows, deviations=self.space.deviations(b.variant)
-            )
+            Candidate(name=b.label, windows=r.windows, deviations=self.space.deviations(b.variant))
             for b, r in zip(finalists, results[2:], strict=True)
         ]
         return decide(results[0].windows, results[1].windows, candidates)

@@ -63,6 +63,15 @@ class Arm:
     _rows: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What stands in the slots: ``live`` and ``generic`` afterwards, ``fallback`` meanwhile."""
+
+    live: Program
+    generic: Program
+    fallback: Program
+
+
 class Trials:
     """Runs trials on a switchboard; puts everything back as it was, also after an error."""
 
@@ -77,9 +86,7 @@ class Trials:
         self,
         arms: Sequence[Arm],
         *,
-        live: Program,
-        fallback: Program,
-        steady_fallback: Program,
+        standing: Standing,
         samples: int,
         share: float = 1.0,
         timeout_s: float = 10.0,
@@ -87,20 +94,20 @@ class Trials:
     ) -> list[ArmResult]:
         """Measure arms together until each has ``samples`` timed packets.
 
-        ``live`` takes the packets that no arm gets (``share`` below 1). Raises MeasurementError
+        Packets that no arm gets (``share`` below 1) go to the generic code. Raises MeasurementError
         when the traffic did not bring enough samples in ``timeout_s``.
         """
         for arm in arms:
             self._board.state["arm_stats"].zero(arm.number)
             self._board.put(FIRST_ARM + arm.number, arm.program)
         self._plan([FIRST_ARM + arm.number for arm in arms], share)
-        self._board.put(FALLBACK, fallback)
+        self._board.put(FALLBACK, standing.fallback)
         self._board.put(ENTRY, self._dispatcher)
         try:
             self._collect(arms, samples, timeout_s, stop)
         finally:
-            self._board.put(ENTRY, live)
-            self._board.put(FALLBACK, steady_fallback)
+            self._board.put(ENTRY, standing.live)
+            self._board.put(FALLBACK, standing.generic)
         return [_result(arm) for arm in arms]
 
     def only(self, slot: int) -> None:

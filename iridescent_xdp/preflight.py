@@ -2,9 +2,9 @@
 """Before a variant meets traffic: does it do what the generic one does, on every packet?
 
 Two sandboxes with maps of their own hold the generic code and the variant. Each packet of the
-corpus runs through both; verdict and bytes must be equal, and so must the effect on the
-state, compared every 64 packets. Packets that break the variant's assumptions take the guard's way in the sandbox as they
-would on the interface.
+corpus runs through both; verdict and bytes must be equal, and so must the effect on the state,
+compared every 64 packets. Packets that break the variant's assumptions take the guard's way in
+the sandbox as they would on the interface.
 """
 
 from __future__ import annotations

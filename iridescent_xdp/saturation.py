@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from iridescent_xdp.arms import Workshop
@@ -82,7 +83,7 @@ def saturate(
 
 
 @contextlib.contextmanager
-def _statistics() -> object:  # type: ignore[misc]
+def _statistics() -> Iterator[None]:
     fd = bpf.enable_stats()
     try:
         yield

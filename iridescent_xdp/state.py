@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from iridescent_xdp.errors import MissingFeatureError
-from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel import syscall
 from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.kernel.program import Program, patch
 from iridescent_xdp.template import MapSpec, Template
@@ -106,10 +106,10 @@ def ensure_bpffs() -> None:
 
     Raises MissingFeatureError with the cure.
     """
-    if bpf.is_bpffs(BPFFS):
+    if syscall.is_bpffs(BPFFS):
         return
     try:
-        bpf.mount_bpffs(BPFFS)
+        syscall.mount_bpffs(BPFFS)
     except OSError as error:
         cure = "run as root" if error.errno == errno.EPERM else f"mount -t bpf bpf {BPFFS}"
         raise MissingFeatureError(f"no bpf file system at {BPFFS}", cure=cure) from error

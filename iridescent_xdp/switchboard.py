@@ -44,7 +44,13 @@ class Switchboard:
 
     @classmethod
     def attach(
-        cls, interface: Interface, mode: str, state: State, generic: Program, root: Program, pins: Path | None
+        cls,
+        interface: Interface,
+        mode: str,
+        state: State,
+        generic: Program,
+        root: Program,
+        pins: Path | None,
     ) -> Self:
         """Fill the slots, attach the root, pin everything in ``pins`` if given.
 
@@ -155,5 +161,3 @@ def remove_pins(directory: Path) -> None:
         for pin in sorted(directory.iterdir()):
             pin.unlink()
         directory.rmdir()
-
-

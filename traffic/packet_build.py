@@ -170,7 +170,7 @@ def _template(family: Family, protocol: int, shape: Shape) -> _Template:
     transport = _transport(family, protocol)
     head, body = len(link), len(link / network)
     room = shape.size_bytes - body - len(transport)
-    if room > len(_PATTERN) or shape.size_bytes > MAX_FRAME_BYTES:
+    if shape.size_bytes > MAX_FRAME_BYTES:
         raise TrafficError(
             f"a frame has at most {MAX_FRAME_BYTES} bytes, got size_bytes={shape.size_bytes}",
             cure=f"use sizes up to {MAX_FRAME_BYTES}",

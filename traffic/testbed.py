@@ -18,7 +18,7 @@ from typing import Self
 from pyroute2 import IPRoute, netns
 
 from iridescent_xdp.errors import MissingFeatureError
-from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel import syscall
 from iridescent_xdp.state import PINS
 
 PREFIX = "irdx"
@@ -39,13 +39,13 @@ def inside(name: str) -> Iterator[None]:
     try:
         there = _fd(name)
         try:
-            bpf.setns(there)
+            syscall.setns(there)
         finally:
             os.close(there)
         try:
             yield
         finally:
-            bpf.setns(back)
+            syscall.setns(back)
     finally:
         os.close(back)
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from iridescent_xdp.errors import MissingFeatureError
-from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel import syscall
 
 
 def thread_napi(namespace: str, interface: str, cpu: int) -> None:
@@ -34,9 +34,9 @@ def thread_napi(namespace: str, interface: str, cpu: int) -> None:
 
 def _main(namespace: str, interface: str) -> None:
     fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    bpf.setns(fd)
+    syscall.setns(fd)
     os.close(fd)
-    bpf.private_sysfs()
+    syscall.private_sysfs()
     Path(f"/sys/class/net/{interface}/threaded").write_text("1")
 
 

@@ -6,15 +6,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from iridescent_xdp.decision.nodes import If, Node, Result, Test
+from iridescent_xdp.decision.nodes import If, InRange, Node, Result, Test
+from iridescent_xdp.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """``result`` when all tests hold and no earlier clause does."""
+    """``result`` when all tests hold and no earlier clause does.
+
+    Raises ConfigError when two ranges are asked of one field.
+    """
 
     tests: tuple[Test, ...]
     result: int
+
+    def __post_init__(self) -> None:
+        ranged = [test.field for test in self.tests if isinstance(test, InRange)]
+        if len(set(ranged)) < len(ranged):
+            twice = next(field for field in ranged if ranged.count(field) > 1)
+            raise ConfigError(
+                f"a clause asks at most one range of a field, got two of {twice}",
+                cure="intersect the ranges",
+            )
 
 
 def all_of(tests: Iterable[Test], then: Node, otherwise: Node) -> Node:

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A search tree over a first-match table, for the least expected number of tests."""
+"""A search tree over a first-match table, for few expected tests in little code.
+
+In the manner of HiCuts (Gupta and McKeown, 2000): the space of keys is cut axis by axis until
+few clauses are left. Unlike there, a cut has as many parts as there are different sets of
+clauses, a binary search finds the part, and equal parts are built once and shared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import log2
 
+from iridescent_xdp.decision.axes import Prior
 from iridescent_xdp.decision.clauses import Clause, all_of
+from iridescent_xdp.decision.cuts import Costs, Cut, best_cut
 from iridescent_xdp.decision.dispatch import dispatch
-from iridescent_xdp.decision.nodes import Field, Node, Result, If
-from iridescent_xdp.decision.regions import Prior, Region, bits_of, cell_shares, divided, whole_space
+from iridescent_xdp.decision.nodes import Field, Node, Result, Test
+from iridescent_xdp.decision.regions import Region, bits_of, whole_space
+from iridescent_xdp.errors import ConfigError
 
-PRICE = 1/6400
-Key = tuple[object, ...]
+MAX_CUTS_DEEP = 40  # below, a chain: keeps the recursion shallow
 
 
 def tree_of(
@@ -22,109 +27,71 @@ def tree_of(
     *,
     priors: Mapping[Field, Prior],
     leaf: int,
+    price: float,
 ) -> Node:
-    builder = _Builder(clauses, leaf, PRICE * len(clauses), sum(weights))
-    return builder.node(whole_space(clauses, weights, priors))
+    """Decides as ``chain_of`` does; the last clause must have no tests.
+
+    ``weights`` are the shares of traffic that the clauses decide. ``leaf`` or fewer clauses (or
+    values of a field) are asked for one by one. ``price`` is what a test in the code may cost,
+    in tests made by each packet. Raises ConfigError when an argument breaks a rule.
+    """
+    _check(clauses, weights, leaf, price)
+    total = sum(weights)
+    floor = total / (1_000 * len(weights))  # nothing is impossible
+    region = whole_space(clauses, [max(weight, floor) for weight in weights], priors)
+    costs = Costs(weight=region.weight, price=price)
+    return _Builder(clauses, leaf, costs).node(region, MAX_CUTS_DEEP)
 
 
-@dataclass(slots=True)
-class _Plan:
-    axis: int
-    groups: list[list[int]]
-    cost: float
-    shares: list[float]
+def _check(clauses: Sequence[Clause], weights: Sequence[float], leaf: int, price: float) -> None:
+    if not clauses or clauses[-1].tests:
+        raise ConfigError("the last clause of a search tree must match every key")
+    if len(weights) != len(clauses):
+        raise ConfigError(
+            f"a search tree needs one weight for each clause, "
+            f"got {len(weights)} weights for {len(clauses)} clauses"
+        )
+    if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise ConfigError("weights must be finite, not negative, and not all 0")
+    if leaf < 1 or price < 0:
+        raise ConfigError(f"leaf >= 1 and price >= 0 must hold, got leaf={leaf}, price={price}")
 
-
-CH = 0.8
 
 class _Builder:
-    def __init__(self, clauses, leaf, price, total) -> None:
+    """Makes the nodes of regions; like regions get the same node."""
+
+    def __init__(self, clauses: Sequence[Clause], leaf: int, costs: Costs) -> None:
         self._clauses = clauses
         self._leaf = leaf
-        self._price = price
-        self._total = total
-        self._made: dict[Key, Node] = {}
+        self._costs = costs
+        self._made: dict[tuple[object, ...], Node] = {}
         self._results: dict[int, Result] = {}
 
-    def node(self, region: Region) -> Node:
+    def node(self, region: Region, deepest: int) -> Node:
+        """The node of a region, at most ``deepest`` cuts deep."""
         if not region.axes:
-            return self._result(region.first)
+            return self._result(region.live & -region.live)
         key = region.key
-        if key not in self._made:
-            self._made[key] = self._new_node(region)
-        return self._made[key]
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._new_node(region, deepest)
+        return made
 
-    def _new_node(self, region: Region) -> Node:
-        count = region.live.bit_count() - 1
-        size = chain_tests(region)
-        if count <= self._leaf:
+    def _new_node(self, region: Region, deepest: int) -> Node:
+        if region.clauses <= self._leaf or not deepest:
             return self._chain(region)
-        plans = [self._plan(region, n) for n in range(len(region.axes))]
-        plan = min(plans, key=lambda p: p.cost)
-        w = sum(region.weights.values()) / self._total
-        if plan.cost > w * CH * count + self._price * size:
-            return self._chain(region)
-        parts = divided(region, plan.axis, plan.groups)
-        targets: list[Node] = [None] * len(region.axes[plan.axis].lows)
-        for part, cells in zip(parts, plan.groups):
-            node = self.node(part)
-            for i in cells:
-                targets[i] = node
-        return dispatch(region.axes[plan.axis], plan.shares, targets, self._leaf)
+        cut = best_cut(region, self._costs, self._leaf)
+        return self._chain(region) if cut is None else self._search(region, cut, deepest)
 
-    def _estimate(self, w, n, size):
-        """tests-equivalents"""
-        chain = w * CH * n + self._price * size
-        if n < 3: return chain
-        return min(chain, w * (1.0 + 1.5 * log2(n)) + self._price * 1.5 * size)
-
-    def _plan(self, region: Region, number: int) -> _Plan:
-        axis = region.axes[number]
-        shares = cell_shares(region, axis)
-        s = sum(shares)
-        w = sum(region.weights.values()) / self._total
-        covering, others, own = region.live, 0, 0
-        for i, other in enumerate(region.axes):
-            everywhere = -1
-            for m in other.masks: everywhere &= m
-            asking = (region.live & ~everywhere).bit_count()
-            if i != number:
-                covering &= everywhere
-                others += asking
-            else: own = asking
-        count = region.live.bit_count() - 1
-        per_rule = others / count
-        classes: dict[int, list[int]] = {}
-        for i, m in enumerate(axis.masks):
-            c = m & covering
-            first = c & -c
-            classes.setdefault(m & ((first << 1) - 1) if c else m, []).append(i)
-        common = max(map(len, classes.values()))
-        tests = (len(shares) - common) * (1 + 1 / self._leaf)
-        depth = sum(x / s * log2(s / x) for x in shares if x > 0) + 0.3
-        cost = w * depth + self._price * tests
-        groups = []; rest = []; restmask = 0; restp = 0; kept_cost = 0
-        restsaved = 0
-        for mask, cells in classes.items():
-            n = mask.bit_count() - 1
-            p = sum(shares[i] for i in cells) / s * w
-            size = n * per_rule
-            est = self._estimate(p, n, size)
-            alone = p * CH * count
-            if n > 2 and est > alone:
-                rest += cells; restmask |= mask; restp += p; restsaved += est - alone
-            else:
-                groups.append(cells); cost += est
-        if rest:
-            n = restmask.bit_count() - 1
-            size = n * (per_rule + own / count)
-            if restp * CH * (n-count) + self._price * size < restsaved:
-                rest.sort(); groups.append(rest)
-                cost += restp * CH * n + self._price * size
-            else:
-                groups = list(classes.values()); cost += restsaved + restp * CH * count
-        if len(groups) == 1: cost = float("inf")
-        return _Plan(number, groups, cost, shares)
+    def _search(self, region: Region, cut: Cut, deepest: int) -> Node:
+        parts = region.divided(cut.axis, cut.groups)
+        target: dict[int, Node] = {}
+        for part, cells in zip(parts, cut.groups, strict=True):
+            node = self.node(part, deepest - 1)
+            target |= dict.fromkeys(cells, node)
+        axis = region.axes[cut.axis]
+        targets = [target[i] for i in range(len(axis.lows))]
+        return dispatch(axis, cut.weights, targets, self._leaf)
 
     def _result(self, bit: int) -> Result:
         value = self._clauses[bit.bit_length() - 1].result
@@ -133,28 +100,15 @@ class _Builder:
         return self._results[value]
 
     def _chain(self, region: Region) -> Node:
-        live = region.live
-        bit = 1 << (live.bit_length() - 1)
-        node: Node = self._result(bit)
-        live ^= bit
-        while live:
-            bit = 1 << (live.bit_length() - 1)
-            live ^= bit
-            tests = []
-            for cells in region.axes:
-                inside = [i for i, mask in enumerate(cells.masks) if mask & bit]
-                if len(inside) < len(cells.masks):
-                    share = sum(cells.measures[i] for i in inside) / sum(cells.measures)
-                    tests.append((share, cells.run_test(inside[0], inside[-1] + 1)))
-            tests.sort(key=lambda t: t[0])
-            node = all_of([t for _, t in tests], self._result(bit), node)
+        runs = [(axis, axis.runs(), sum(axis.measures)) for axis in region.axes]
+        *asked, last = bits_of(region.live)
+        node: Node = self._result(last)
+        for bit in reversed(asked):
+            tests: list[tuple[float, Test]] = []
+            for axis, run_of, whole in runs:
+                if bit in run_of:
+                    start, end, measure = run_of[bit]
+                    tests.append((measure / whole, axis.run_test(start, end)))
+            tests.sort(key=lambda entry: entry[0])
+            node = all_of([test for _, test in tests], self._result(bit), node)
         return node
-
-
-def chain_tests(region: Region) -> int:
-    tests = 0
-    for axis in region.axes:
-        everywhere = -1
-        for m in axis.masks: everywhere &= m
-        tests += (region.live & ~everywhere).bit_count()
-    return tests

@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from iridescent_xdp.decision.nodes import Node
-from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 from iridescent_xdp.variant import Variant
@@ -97,8 +96,3 @@ def function_for(template: Template, tables: object = None) -> Function:
         assert isinstance(made, Function)
         return made
     return Function(template, tables)
-
-
-def total(rows: Records) -> Records:
-    """The sum over CPUs of a per-CPU value with plain members of equal type."""
-    return rows.sum(axis=0)

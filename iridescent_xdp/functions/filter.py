@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-
 import numpy as np
 
 from iridescent_xdp.decision.nodes import Node
@@ -199,8 +198,6 @@ def _write_trie(held: Map, networks: Sequence[Network]) -> None:
     packed = b"".join(n.network_address.packed for n in networks)
     keys["address"] = np.frombuffer(packed, dtype=f"V{size}")
     held.write_many(keys, b"\x01" * len(networks))
-
-
 
 
 COMPANION = FilterFunction

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""bpf(2), mount(2) and setns(2): the only module that uses ctypes.
+"""bpf(2), one function for each command.
 
 Each function is one system call; descriptors are plain integers that the caller closes.
 Failures raise OSError with the call's name. Layouts follow ``union bpf_attr`` of
@@ -8,17 +8,16 @@ Failures raise OSError with the call's name. Layouts follow ``union bpf_attr`` o
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
-import platform
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from iridescent_xdp.errors import MissingFeatureError
-
-_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+from iridescent_xdp.kernel.syscall import address as _address
+from iridescent_xdp.kernel.syscall import bpf as _bpf
+from iridescent_xdp.kernel.syscall import buffer as _bytes
+from iridescent_xdp.kernel.syscall import copy as _copy
+from iridescent_xdp.kernel.syscall import zeros as _zeros
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
 PROG_TEST_RUN = 10
@@ -35,36 +34,6 @@ XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 1 << 1, 1 << 2
 F_REPLACE = 1 << 2  # BPF_F_REPLACE of BPF_LINK_UPDATE: the old program must match
 F_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18
 LOG_BYTES = 1 << 20
-_MS_BPFFS_MAGIC = 0xCAFE4A11
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
-
-
-def _bpf(command: int, attr: bytes | ctypes.Array[ctypes.c_char], what: str) -> int:
-    """The one way into the kernel: bpf(command, attr, size)."""
-    number = _SYS_BPF.get(platform.machine())
-    if number is None:
-        raise MissingFeatureError(f"bpf(2) is not known for {platform.machine()}")
-    buffer = ctypes.create_string_buffer(attr, len(attr)) if isinstance(attr, bytes) else attr
-    while True:
-        result = int(_syscall(number, command, buffer, len(buffer)))
-        code = ctypes.get_errno()
-        if result >= 0 or code != errno.EAGAIN or command != PROG_LOAD:
-            break  # a load that a signal disturbed is repeated, a test run never is
-    if result < 0:
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-    return result
-
-
-def _address(buffer: ctypes.Array[ctypes.c_char]) -> int:
-    return ctypes.addressof(buffer)
-
-
-def _bytes(data: bytes) -> ctypes.Array[ctypes.c_char]:
-    return ctypes.create_string_buffer(data, max(len(data), 1))
-
 
 # -- maps ----------------------------------------------------------------------------------
 
@@ -81,7 +50,7 @@ def map_create(
 
 def map_lookup(fd: int, key: bytes, value_bytes: int) -> bytes | None:
     """BPF_MAP_LOOKUP_ELEM; ``value_bytes`` covers all CPUs for a per-CPU map."""
-    k, v = _bytes(key), ctypes.create_string_buffer(value_bytes)
+    k, v = _bytes(key), _zeros(value_bytes)
     try:
         _bpf(MAP_LOOKUP, struct.pack("<I4xQQQ", fd, _address(k), _address(v), 0), "map look-up")
     except OSError as error:
@@ -112,7 +81,7 @@ def map_delete(fd: int, key: bytes) -> bool:
 def map_next_key(fd: int, key: bytes | None, key_bytes: int) -> bytes | None:
     """BPF_MAP_GET_NEXT_KEY; None after the last key."""
     k = _bytes(key) if key is not None else None
-    out = ctypes.create_string_buffer(key_bytes)
+    out = _zeros(key_bytes)
     attr = struct.pack("<I4xQQQ", fd, _address(k) if k is not None else 0, _address(out), 0)
     try:
         _bpf(MAP_NEXT_KEY, attr, "next key")
@@ -167,7 +136,7 @@ def prog_load(insns: bytes, *, name: str, log: bool = False) -> tuple[int, str]:
     With ``log`` the verifier writes its log, which is attached to the OSError as ``bpf_log``.
     """
     code, license_text = _bytes(insns), _bytes(b"GPL\0")
-    buffer = ctypes.create_string_buffer(LOG_BYTES) if log else None
+    buffer = _zeros(LOG_BYTES) if log else None
     attr = struct.pack(
         "<IIQQIIQII16sII",
         PROG_TYPE_XDP,
@@ -243,15 +212,15 @@ class TestRunner:
 
     def __init__(self, fd: int, *, largest_bytes: int = 4096) -> None:
         self._fd = fd
-        self._source = ctypes.create_string_buffer(largest_bytes)
-        self._out = ctypes.create_string_buffer(largest_bytes + self.ROOM_BYTES)
-        self._attr = ctypes.create_string_buffer(80)
+        self._source = _zeros(largest_bytes)
+        self._out = _zeros(largest_bytes + self.ROOM_BYTES)
+        self._attr = _zeros(80)
         self._addresses = (_address(self._source), _address(self._out))
 
     def run(self, data: bytes, *, repeat: int = 1) -> TestRun:
         """Run on ``data`` (14 bytes or more); it is not restored between repeats."""
         size = len(data)
-        ctypes.memmove(self._source, data, size)
+        _copy(self._source, data)
         struct.pack_into(
             *("<IIIIQQII", self._attr, 0, self._fd, 0, size, size + self.ROOM_BYTES),
             *(*self._addresses, repeat, 0),
@@ -300,7 +269,7 @@ def fd_by_id(command: int, object_id: int) -> int:
 
 def next_id(command: int, object_id: int) -> int | None:
     """The next id after ``object_id``; needs CAP_SYS_ADMIN."""
-    attr = ctypes.create_string_buffer(struct.pack("<III", object_id, 0, 0), 12)
+    attr = _bytes(struct.pack("<III", object_id, 0, 0))
     try:
         _bpf(command, attr, "next id")
     except OSError as error:
@@ -311,7 +280,7 @@ def next_id(command: int, object_id: int) -> int | None:
 
 
 def _info(fd: int, size: int) -> bytes:
-    out = ctypes.create_string_buffer(size)
+    out = _zeros(size)
     _bpf(OBJ_GET_INFO, struct.pack("<IIQ", fd, size, _address(out)), "object info")
     return out.raw
 
@@ -350,44 +319,6 @@ def link_info(fd: int) -> LinkInfo:
 def enable_stats() -> int:
     """BPF_ENABLE_STATS: run time of all programs is counted until the descriptor is closed."""
     return _bpf(ENABLE_STATS, struct.pack("<I", 0), "enabling program statistics")
-
-
-# -- what is not bpf(2) --------------------------------------------------------------------
-
-
-def is_bpffs(path: Path) -> bool:
-    """Whether ``path`` lies in a bpf file system."""
-    buffer = ctypes.create_string_buffer(256)
-    if _libc.statfs(str(path).encode(), buffer) != 0:
-        return False
-    return bool(struct.unpack_from("<q", buffer.raw)[0] == _MS_BPFFS_MAGIC)
-
-
-def mount_bpffs(path: Path) -> None:
-    """Mount a bpf file system, as bpftool does when there is none."""
-    if _libc.mount(b"bpf", str(path).encode(), b"bpf", 0, b"mode=0700") != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"mounting a bpf file system at {path}: {os.strerror(code)}")
-
-
-def private_sysfs() -> None:
-    """Give this process a mount namespace in which /sys shows its network namespace."""
-    clone_newns, ms_rec, ms_private = 0x20000, 1 << 14, 1 << 18
-    if (
-        _libc.unshare(clone_newns) != 0
-        or _libc.mount(b"none", b"/", None, ms_rec | ms_private, None) != 0
-        or _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None) != 0
-    ):
-        code = ctypes.get_errno()
-        raise OSError(code, f"a private /sys: {os.strerror(code)}")
-
-
-def setns(fd: int) -> None:
-    """Move the calling thread into the network namespace behind ``fd``."""
-    clone_newnet = 0x40000000
-    if _libc.setns(fd, clone_newnet) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"entering the network namespace: {os.strerror(code)}")
 
 
 def possible_cpus() -> int:

@@ -46,7 +46,8 @@ class Link:
             except OSError as error:
                 failures.append(f"{name}: {_reason(error, interface)}")
         raise AttachError(
-            f"cannot attach to '{interface.name}': {'; '.join(failures)}", cure=_cure(failures, mode)
+            f"cannot attach to '{interface.name}': {'; '.join(failures)}",
+            cure=_cure(failures, mode),
         )
 
     @classmethod
@@ -112,4 +113,4 @@ def _cure(failures: list[str], mode: str) -> str:
         return "lower it, e.g. 'ip link set DEV mtu 1500'"
     if "not permitted" in text:
         return "run as root, or grant CAP_BPF and CAP_NET_ADMIN"
-    return "set mode = \"generic\"" if mode == "native" else "see 'iridescent doctor'"
+    return 'set mode = "generic"' if mode == "native" else "see 'iridescent doctor'"

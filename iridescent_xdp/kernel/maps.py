@@ -52,7 +52,8 @@ class Map:
         if have != want:
             os.close(fd)
             raise StateError(
-                f"pinned map {path} has (type, key, value, entries) {have}, the template wants {want}",
+                f"pinned map {path} has (type, key, value, entries) {have}, "
+                f"the template wants {want}",
                 cure="run 'iridescent detach' for this interface first",
             )
         return cls(spec, fd, dtype)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel import bpf, syscall
 
 BPFFS, BTF = Path("/sys/fs/bpf"), Path("/sys/kernel/btf/vmlinux")
 JIT_SWITCH = Path("/proc/sys/net/core/bpf_jit_enable")
@@ -100,7 +100,7 @@ def try_bpf() -> str:
 
 def try_bpffs() -> str:
     """A map is pinned; where nothing is mounted, only that it may be mounted is checked."""
-    if not bpf.is_bpffs(BPFFS):
+    if not syscall.is_bpffs(BPFFS):
         if not BPFFS.is_dir():
             raise FileNotFoundError(errno.ENOENT, f"{BPFFS} does not exist")
         try_sys_admin()
@@ -210,7 +210,7 @@ def _make_veth(namespace: str | None, action: Callable[[Any, int], None]) -> Non
 
     if namespace is not None:
         with Path(namespace).open() as file:
-            bpf.setns(file.fileno())
+            syscall.setns(file.fileno())
     name = f"irx{secrets.token_hex(4)}"
     try:
         with IPRoute() as netlink:

@@ -86,7 +86,8 @@ class LlvmToolchain(Toolchain):
         except RuntimeError as error:
             if isinstance(error, ToolchainError):
                 raise
-            raise ToolchainError(f"LLVM refuses template '{request.template.name}': {error}") from error
+            name = request.template.name
+            raise ToolchainError(f"LLVM refuses template '{name}': {error}") from error
 
     def _parse(self, text: str) -> llvm.ModuleRef:
         return llvm.parse_assembly(text)
@@ -158,7 +159,7 @@ def instructions_of(image: bytes) -> bytes:
             found = bytes(section.data())
         if name.startswith((".rel", ".text", ".rodata", ".data", ".bss")) and section.size():
             raise ToolchainError(
-                f"the object has a {name} section: a table or a function did not fold into the code",
+                f"the object has a {name} section: a table or function did not fold into the code",
                 cure="mark functions __always_inline; keep look-up tables in maps or small",
             )
     if not found:
