@@ -9,7 +9,9 @@ the sandbox as they would on the interface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from iridescent_xdp.builder import Builder
@@ -79,10 +81,12 @@ class Preflight:
         self._trial = Sandbox(builder, function, generic)
         self._expected: list[TestRun] = []
         self._expected_effects: list[dict[str, bytes]] = []
+        self._cpu = max(os.sched_getaffinity(0))
         runner = self._reference.generic.runner()
-        for chunk in self._chunks():
-            self._expected += [runner.run(frame) for _, frame in chunk]
-            self._expected_effects.append(self._reference.effects())
+        with on_cpu(self._cpu):
+            for chunk in self._chunks():
+                self._expected += [runner.run(frame) for _, frame in chunk]
+                self._expected_effects.append(self._reference.effects())
 
     def _chunks(self) -> list[tuple[Packet, ...]]:
         return [self.packets[i : i + CHUNK] for i in range(0, len(self.packets), CHUNK)]
@@ -93,7 +97,7 @@ class Preflight:
         Raises PreflightError that shows the first differing packet down to the byte, and
         VerifierError when the kernel refuses the program.
         """
-        with self._trial.state.load(insns, name) as program:
+        with self._trial.state.load(insns, name) as program, on_cpu(self._cpu):
             difference = self._compare(program)
         if difference is not None:
             raise PreflightError(f"{name} differs from generic: {difference}")
@@ -130,6 +134,17 @@ class Preflight:
         """Give both sandboxes back."""
         self._reference.close()
         self._trial.close()
+
+
+@contextlib.contextmanager
+def on_cpu(cpu: int) -> Iterator[None]:
+    """Keep this thread on one CPU, so that per-CPU state can be compared value by value."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _difference(expected: TestRun, found: TestRun) -> str:

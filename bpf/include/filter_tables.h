@@ -247,8 +247,9 @@ static __always_inline int in_set(const struct packet_key *key, enum filter_sets
 static __always_inline void add_hits(struct filter_counters *all, __u32 decision, __u64 packets,
 				     __u64 bytes)
 {
-	__u32 slot = decision >> 1, drop = decision & 1;
+	__u64 slot = decision >> 1, drop = decision & 1;
 
+	__asm__ volatile("" : "+r"(slot)); /* the register that is compared is the one used */
 	all->verdicts[drop].packets += packets;
 	all->verdicts[drop].bytes += bytes;
 	if (slot < SLOTS) {

@@ -35,8 +35,9 @@ static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *
 					__u32 size) = (void *)189;
 __u64 bpf_pseudo_fd(__u64 kind, __u64 value) __asm__("llvm.bpf.pseudo");
 #else
-/* bcc's rewriter keeps the plain name for itself */
-#define bpf_tail_call bpf_tail_call_
+/* bcc's rewriter keeps the plain name for itself, and its own function takes (map, ctx, index) */
+static long (*const spec_tail_call)(void *ctx, void *map, __u32 index) = (void *)12;
+#define bpf_tail_call spec_tail_call
 #endif
 
 #endif

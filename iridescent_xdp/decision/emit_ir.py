@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from iridescent_xdp.decision.lowering import lowered
 from iridescent_xdp.decision.nodes import (
     U32_MAX,
     Field,
     If,
-    InRange,
     Node,
     Result,
     Test,
-    tested_fields,
+    fields_tested,
     topological,
 )
 from iridescent_xdp.errors import ConfigError
@@ -28,6 +28,7 @@ BPF_DATA_LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 # no-jump-tables also keeps the optimizer from making look-up tables, which would need .rodata;
 # the inliner hands it on to the caller
 _ATTRIBUTES = 'alwaysinline nounwind willreturn memory(argmem: read) "no-jump-tables"="true"'
+_PREDICATES = {"==": "eq", "<=": "ule", ">=": "uge"}
 
 
 def emit_ir(
@@ -44,34 +45,33 @@ def emit_ir(
     field is loaded once, at the start: when the caller keeps its key in registers, the loads
     go away. Raises ConfigError when a field has no place or an impossible one.
     """
+    order = topological(node)
+    label = {
+        current: f"r{current.value}" if isinstance(current, Result) else f"n{number}"
+        for number, current in enumerate(order)
+    }
     lines = [
         f'target datalayout = "{data_layout}"',
         f'target triple = "{triple}"',
         f"define i32 @{function}(ptr noundef readonly %key) {_ATTRIBUTES} {{",
         "entry:",
     ]
-    order = topological(node)
-    fields = tested_fields(node)
-    for number, field in enumerate(fields):
-        lines += _load(number, field, layout)
-    value = {field: f"%f{number}" for number, field in enumerate(fields)}
-    lines.append(f"  br label %{_Labels(order)[node]}")
-    lines += _blocks(order, value)
+    value: dict[Field, str] = {}
+    for number, field in enumerate(fields_tested(node)):
+        value[field] = f"%f{number}"
+        lines += _load(value[field], field, layout)
+    lines.append(f"  br label %{label[node]}")
+    for current in order:
+        if isinstance(current, If):
+            lines += _block(current, label, value[current.test.field])
+    results = {current.value for current in order if isinstance(current, Result)}
+    for result in sorted(results):
+        lines += [f"r{result}:", f"  ret i32 {result}"]
     lines.append("}")
     return "\n".join(lines) + "\n"
 
 
-class _Labels(dict[Node, str]):
-    """A block for each test, and one for each value that comes out."""
-
-    def __init__(self, order: list[Node]) -> None:
-        super().__init__(
-            (node, f"r{node.value}" if isinstance(node, Result) else f"n{number}")
-            for number, node in enumerate(order)
-        )
-
-
-def _load(number: int, field: Field, layout: Mapping[Field, tuple[int, int]]) -> list[str]:
+def _load(name: str, field: Field, layout: Mapping[Field, tuple[int, int]]) -> list[str]:
     if field not in layout:
         raise ConfigError(f"no place in the key struct is known for field {field}")
     offset, size = layout[field]
@@ -81,7 +81,7 @@ def _load(number: int, field: Field, layout: Mapping[Field, tuple[int, int]]) ->
             f"got {field} with size={size}, offset={offset}"
         )
     align = next(a for a in (4, 2, 1) if a <= size and offset % a == 0)
-    name, bits = f"%f{number}", 8 * size
+    bits = 8 * size
     loaded = name if bits == 32 else f"{name}.raw"
     lines = [
         f"  {name}.at = getelementptr inbounds i8, ptr %key, i64 {offset}",
@@ -92,36 +92,24 @@ def _load(number: int, field: Field, layout: Mapping[Field, tuple[int, int]]) ->
     return lines
 
 
-def _blocks(order: list[Node], value: dict[Field, str]) -> list[str]:
-    label = _Labels(order)
-    lines: list[str] = []
-    for current in order:
-        if not isinstance(current, If):
-            continue
-        name = label[current]
-        lines.append(f"{name}:")
-        lines += _compare(f"%{name}", current.test, value[current.test.field])
-        then, otherwise = label[current.then], label[current.otherwise]
-        lines.append(f"  br i1 %{name}.is, label %{then}, label %{otherwise}")
-    results = sorted({current.value for current in order if isinstance(current, Result)})
-    for result in results:
-        lines += [f"r{result}:", f"  ret i32 {result}"]
-    return lines
+def _block(node: If, label: Mapping[Node, str], value: str) -> list[str]:
+    name = label[node]
+    return [
+        f"{name}:",
+        *_compare(f"%{name}", node.test, value),
+        f"  br i1 %{name}.is, label %{label[node.then]}, label %{label[node.otherwise]}",
+    ]
 
 
 def _compare(name: str, test: Test, value: str) -> list[str]:
-    if not isinstance(test, InRange):
-        return [
-            f"  {name}.m = and i32 {value}, {test.mask}",
-            f"  {name}.is = icmp eq i32 {name}.m, {test.value}",
-        ]
-    if test.low == test.high:
-        return [f"  {name}.is = icmp eq i32 {value}, {test.low}"]
-    if test.low == 0:
-        return [f"  {name}.is = icmp ule i32 {value}, {test.high}"]
-    if test.high == U32_MAX:
-        return [f"  {name}.is = icmp uge i32 {value}, {test.low}"]
-    return [
-        f"  {name}.d = sub i32 {value}, {test.low}",
-        f"  {name}.is = icmp ule i32 {name}.d, {test.high - test.low}",
-    ]
+    compare = lowered(test)
+    lines: list[str] = []
+    left = value
+    if compare.mask != U32_MAX or compare.minus:
+        left = f"{name}.v"
+        operation = f"sub i32 {value}, {compare.minus}"
+        if compare.mask != U32_MAX:
+            operation = f"and i32 {value}, {compare.mask}"
+        lines.append(f"  {left} = {operation}")
+    predicate = _PREDICATES[compare.operator]
+    return [*lines, f"  {name}.is = icmp {predicate} i32 {left}, {compare.value}"]

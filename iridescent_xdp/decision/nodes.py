@@ -153,7 +153,7 @@ def depth(node: Node) -> int:
     return longest[node]
 
 
-def tested_fields(node: Node) -> list[Field]:
+def fields_tested(node: Node) -> list[Field]:
     """The fields that some test looks at, in the order of ``topological``."""
     tests = (current.test for current in topological(node) if isinstance(current, If))
     return list(dict.fromkeys(test.field for test in tests))

@@ -13,10 +13,12 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 from iridescent_xdp.variant import Variant
 
+ARRAYS, REFERENCES = (2, 6), (3, 14)  # map types: (per-CPU) array; program array, devmap
 FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations"})
 
 
@@ -73,13 +75,27 @@ class Function:
         """The effect on state that must be the same for all variants, by map name."""
         return {
             f"{name}[{key.hex()}]": value
-            for name, held in state.maps.items()
-            if name not in FRAMEWORK_MAPS and held.spec.map_type not in (3, 14)
+            for name, held in self._effect_maps(state)
             for key, value in held.contents().items()
         }
 
     def zero_effects(self, state: State) -> None:
         """Take back what test packets did to a sandbox's state."""
+        for _, held in self._effect_maps(state):
+            if held.spec.map_type in ARRAYS:
+                for index in range(held.spec.entries):
+                    held.zero(index)
+            else:
+                held.clear()
+
+    def _effect_maps(self, state: State) -> list[tuple[str, Map]]:
+        """The maps that packets may write to."""
+        skipped = FRAMEWORK_MAPS | self.control_maps
+        return [
+            (name, held)
+            for name, held in state.maps.items()
+            if name not in skipped and held.spec.map_type not in REFERENCES
+        ]
 
     def corpus(self, observed: Sequence[bytes], seed: int) -> list[tuple[str, bytes]]:
         """Packets on which variants are compared, as (name, frame)."""

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -25,18 +26,27 @@ from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, source_dige
 from iridescent_xdp.toolchain.cache import cache_directory, store
 
 TRIPLE, CPU = "bpfel", "v3"
-CLANGS = tuple(f"clang-{n}" for n in range(22, 15, -1))
-_PREFERRED = ("clang-19", "clang-20", "clang-18", *CLANGS, "clang")
+OLDEST_CLANG = 16  # older ones write typed pointers, which LLVM 22 cannot read
+_NAMES = ("clang-19", *(f"clang-{n}" for n in range(22, OLDEST_CLANG - 1, -1)), "clang")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-failed")
 
 
 @lru_cache(maxsize=1)
 def find_clang() -> str:
     """The clang to use. Raises MissingFeatureError with the cure."""
-    for name in _PREFERRED:
-        if path := shutil.which(name):
+    for name in _NAMES:
+        path = shutil.which(name)
+        if path and _major(path) >= OLDEST_CLANG:
             return path
-    raise MissingFeatureError("no clang on this machine", cure="apt-get install clang-19")
+    raise MissingFeatureError(
+        f"no clang {OLDEST_CLANG} or newer on this machine", cure="apt-get install clang-19"
+    )
+
+
+def _major(clang: str) -> int:
+    run = subprocess.run([clang, "-dumpversion"], capture_output=True, text=True, check=False)
+    number = run.stdout.split(".")[0].strip()
+    return int(number) if number.isdecimal() else 0
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +144,7 @@ def _constants_ir(constants: Mapping[str, int]) -> str:
 def key_layout(template: Template, key: str) -> dict[Field, tuple[int, int]]:
     """Offset and size in bytes of every member of a table's key struct."""
     layout: dict[Field, tuple[int, int]] = {}
-    fields = template.structs[key].fields or {}
+    fields: Mapping[str, Any] = template.structs[key].fields or {}
     for name, entry in fields.items():
         kind, offset = entry[0], int(entry[1])
         for index in range(kind.shape[0] if kind.shape else 1):
