@@ -26,9 +26,9 @@ static __always_inline int dispatcher(struct xdp_md *ctx)
 	if (turn) {
 		__u32 run = (*turn)++ >> (plan->run_bits & 15);
 
-		spec_tail_call(ctx, MAP(slots), plan->slots[run & (SCHEDULE_RUNS - 1)]);
+		bpf_tail_call(ctx, MAP(slots), plan->slots[run & (SCHEDULE_RUNS - 1)]);
 	}
-	spec_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
 	return XDP_PASS;
 }
 SPEC_PROGRAM(dispatcher)

@@ -77,7 +77,7 @@ static __always_inline int generator(struct xdp_md *ctx)
 	(*position)++;
 	if (delivery == DELIVER_REDIRECT)
 		return bpf_redirect_map(MAP(port), 0, 0);
-	spec_tail_call(ctx, MAP(target), 0);
+	bpf_tail_call(ctx, MAP(target), 0);
 	return XDP_ABORTED;
 }
 SPEC_PROGRAM(generator)

@@ -46,10 +46,10 @@ static __always_inline int observer(struct xdp_md *ctx)
 
 		if (!(count & ((1u << observe_shift) - 1))) {
 			keep_head(ctx, count);
-			spec_tail_call(ctx, MAP(slots), SLOT_OBSERVING);
+			bpf_tail_call(ctx, MAP(slots), SLOT_OBSERVING);
 		}
 	}
-	spec_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
 	return XDP_PASS;
 }
 SPEC_PROGRAM(observer)

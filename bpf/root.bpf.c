@@ -7,8 +7,8 @@
 
 static __always_inline int root(struct xdp_md *ctx)
 {
-	spec_tail_call(ctx, MAP(slots), SPEC_SLOT_ENTRY);
-	spec_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_ENTRY);
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
 	return XDP_PASS;
 }
 SPEC_PROGRAM(root)

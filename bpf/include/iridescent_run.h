@@ -97,7 +97,7 @@ static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 		carry->arm = number;
 		carry->began_ns = spec_role == ROLE_ARM ? arm->began_ns : 0;
 	}
-	spec_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
+	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
 	return XDP_ABORTED; /* only if the controller broke its promise to keep the slot filled */
 }
 

@@ -112,7 +112,9 @@ def jit(host: llvm.TargetMachine) -> Iterator[Callable[[Node], Decide]]:
         module = llvm.parse_assembly(text)
         module.verify()
         _optimize(module, host)
-        engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine())
+        engine = llvm.create_mcjit_compiler(
+            module, llvm.Target.from_default_triple().create_target_machine()
+        )
         engines.append(engine)
         engine.finalize_object()
         return _callable(engine.get_function_address("decide"))
@@ -226,9 +228,7 @@ A, B = Field("source", 0, in_array=True), Field("protocol")
         Result(9),
     ],
 )
-def test_edges_of_the_language(
-    node: Node, jit: Callable[[Node], Decide], tmp_path: Path
-) -> None:
+def test_edges_of_the_language(node: Node, jit: Callable[[Node], Decide], tmp_path: Path) -> None:
     decide = jit(node)
     source = tmp_path / "decide.c"
     source.write_text(

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from iridescent_xdp.decision.axes import Prior
 from iridescent_xdp.decision.clauses import Clause
-from iridescent_xdp.decision.nodes import Field, If, InRange, Masked, Node, Test, count_nodes, evaluate
+from iridescent_xdp.decision.nodes import (
+    Field,
+    If,
+    InRange,
+    Masked,
+    Node,
+    Test,
+    count_nodes,
+    evaluate,
+)
 from iridescent_xdp.decision.tree import tree_of
 from iridescent_xdp.errors import ConfigError
 
@@ -27,16 +36,16 @@ def _ranges(field: Field) -> st.SearchStrategy[InRange]:
     return st.tuples(value, value).map(lambda v: InRange(field, min(v), max(v)))
 
 
-_MASKED = st.tuples(st.integers(1, 7), st.integers(0, 7)).map(lambda v: Masked(Z, v[0], v[0] & v[1]))
+_MASKED = st.tuples(st.integers(1, 7), st.integers(0, 7)).map(
+    lambda v: Masked(Z, v[0], v[0] & v[1])
+)
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[Clause]:
     """Clauses with results 0, 1, ... and one at the end that matches all."""
     count = draw(st.integers(0, 10))
-    return [
-        Clause(_tests(draw) if place < count else (), place) for place in range(count + 1)
-    ]
+    return [Clause(_tests(draw) if place < count else (), place) for place in range(count + 1)]
 
 
 def _tests(draw: st.DrawFn) -> tuple[Test, ...]:

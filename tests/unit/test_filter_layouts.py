@@ -121,12 +121,10 @@ def test_the_rule_that_takes_nearly_all_traffic_comes_first() -> None:
 
 
 def test_a_family_skips_the_rules_of_the_other_in_a_chain() -> None:
-    table = [
-        Rule(source=ip_network(f"2001:db8:{n}::/48"), action="drop") for n in range(20)
-    ] + [Rule(source=ip_network("10.0.0.0/8"), action="drop")]
-    key = PacketKey(
-        source=ip_address("192.0.2.1"), destination=ip_address("192.0.2.2"), protocol=1
-    )
+    table = [Rule(source=ip_network(f"2001:db8:{n}::/48"), action="drop") for n in range(20)] + [
+        Rule(source=ip_network("10.0.0.0/8"), action="drop")
+    ]
+    key = PacketKey(source=ip_address("192.0.2.1"), destination=ip_address("192.0.2.2"), protocol=1)
     assert _tests_made(chain(table), field_values(key)) == 2
     assert depth(chain(table)) > 20
 
@@ -162,7 +160,9 @@ def test_the_layout_is_that_of_the_struct() -> None:
 
 @pytest.mark.parametrize("weights", [[], [1.0], [1.0, 1.0, 1.0]])
 def test_one_weight_for_each_rule_and_one_for_none(weights: list[float]) -> None:
-    with pytest.raises(ConfigError, match=f"need 2 weights, the last for no match, got {len(weights)}"):
+    with pytest.raises(
+        ConfigError, match=f"need 2 weights, the last for no match, got {len(weights)}"
+    ):
         tree([Rule(action="drop")], weights=weights)
 
 
