@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import traceback
 from importlib import import_module
 
 import click
 
-from iridescent_xdp.config import ConfigFileError
-from iridescent_xdp.errors import IridescentError, MissingFeatureError
+from iridescent_xdp.commands.output import tell
+from iridescent_xdp.errors import IridescentError
 
 # each is the module iridescent_xdp.commands.NAME with a click command called `command`
 COMMANDS = (
@@ -19,7 +18,6 @@ COMMANDS = (
     *("demo", "bench", "doctor", "traffic"),
 )
 INTERRUPTED = 130
-PRIVATE_PLACES = ("/sys/fs/bpf", "/run/iridescent")
 EXIT_CODES = """\b
 Exit codes:
   0  done
@@ -39,11 +37,15 @@ IRIDESCENT_DEBUG=1 shows where an error comes from."""
 class Commands(click.Group):
     """Loads a command's module when it is used, and turns errors into lines and exit codes."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order in which they are used, not by the alphabet."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,
+        cmd_name: str,  # noqa: ARG002
+    ) -> click.Command | None:
         """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
@@ -64,30 +66,6 @@ class Commands(click.Group):
             _debug()
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
-
-
-def tell(error: IridescentError | OSError, where: str = "") -> int:
-    """Print an error on stderr, one line for each problem; returns its exit code."""
-    known = as_iridescent(error)
-    prefix = f"error: {where}: " if where else "error: "
-    lines = known.problems if isinstance(known, ConfigFileError) else [str(known)]
-    for line in lines:
-        click.echo(prefix + line, err=True)
-    return known.exit_code
-
-
-def as_iridescent(error: IridescentError | OSError) -> IridescentError:
-    """An error of ours; a refused system call is a missing privilege."""
-    if isinstance(error, IridescentError):
-        return error
-    private = str(error.filename or "").startswith(PRIVATE_PLACES)
-    if error.errno == errno.EPERM or (error.errno == errno.EACCES and private):
-        what = str(error.filename or error.strerror or error)
-        return MissingFeatureError(
-            f"not permitted: {what}", cure="run as root, or grant CAP_BPF and CAP_NET_ADMIN"
-        )
-    named = f"{error.filename}: " if error.filename else ""
-    return IridescentError(f"{named}{error.strerror or error}")
 
 
 def _debug() -> None:

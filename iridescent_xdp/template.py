@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from clang import cindex
-from clang.cindex import CursorKind, TypeKind
+from clang.cindex import CursorKind
 
 from iridescent_xdp.errors import TemplateError
 from iridescent_xdp.points import Point, PointClass, PointKind
+from iridescent_xdp.template_types import labels_of, read_types, where_of
 
-MULTIARCH = ("x86_64-linux-gnu", "aarch64-linux-gnu", "riscv64-linux-gnu", "s390x-linux-gnu")
-_MAP_TYPES = {
+MAP_TYPES = {
     "HASH": 1,
     "ARRAY": 2,
     "PROG_ARRAY": 3,
@@ -32,6 +32,7 @@ _MAP_TYPES = {
     "LPM_TRIE": 11,
     "DEVMAP": 14,
 }
+MAX_DOMAIN = 1 << 16  # values of a range; more are not listed one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +127,8 @@ def find_template(name: str) -> Path:
 def include_flags(path: Path) -> list[str]:
     """-I flags for a template: its own folder, the template language, uapi headers."""
     folders = [path.resolve().parent, bpf_directory() / "include"]
-    system = [Path("/usr/include") / arch for arch in (f"{os.uname().machine}-linux-gnu",)]
-    return [flag for folder in (*folders, *system) for flag in ("-I", str(folder))]
+    system = Path("/usr/include") / f"{os.uname().machine}-linux-gnu"
+    return [flag for folder in (*folders, system) for flag in ("-I", str(folder))]
 
 
 @lru_cache(maxsize=32)
@@ -143,15 +144,14 @@ def read_template(path: Path) -> Template:
         if problem.severity >= cindex.Diagnostic.Error:
             where = f"{problem.location.file}:{problem.location.line}"
             raise TemplateError(f"{where}: {problem.spelling}")
-    constants, structs = _types(unit.cursor)
+    constants, structs = read_types(unit.cursor, bpf_directory())
+    _refuse_too_many(points, structs)
     name = path.name.removesuffix(".c").removesuffix(".bpf")
     return Template(
         name=name,
         path=path.resolve(),
         points=tuple(_point(cursor, words, constants) for cursor, words in points),
-        tables=tuple(
-            TableSpec(name=cursor.spelling, key=words[2], doc=words[3]) for cursor, words in tables
-        ),
+        tables=tuple(_table(cursor, words, structs) for cursor, words in tables),
         maps=tuple(
             _map(cursor, words, constants, unit.cursor, index)
             for index, (cursor, words) in enumerate(maps)
@@ -162,11 +162,6 @@ def read_template(path: Path) -> Template:
 
 
 _Declared = list[tuple[cindex.Cursor, list[str]]]
-
-
-def _where(cursor: cindex.Cursor) -> str:
-    place = cursor.location
-    return f"{Path(place.file.name).name if place.file else '?'}:{place.line}"
 
 
 def _declarations(root: cindex.Cursor) -> tuple[_Declared, _Declared, _Declared]:
@@ -193,48 +188,36 @@ def _refuse_duplicates(points: _Declared) -> None:
         name = cursor.spelling
         if name in seen:
             raise TemplateError(
-                f"{_where(cursor)}: point '{name}' is declared twice, first at {seen[name]}; "
+                f"{where_of(cursor)}: point '{name}' is declared twice, first at {seen[name]}; "
                 "a name is declared once"
             )
-        seen[name] = _where(cursor)
+        seen[name] = where_of(cursor)
 
 
-def _types(root: cindex.Cursor) -> tuple[dict[str, int], dict[str, np.dtype[np.void]]]:
-    constants: dict[str, int] = {}
-    structs: dict[str, np.dtype[np.void]] = {}
-    own = str(bpf_directory().resolve())
-    for cursor in root.get_children():
-        if cursor.kind == CursorKind.ENUM_DECL:
-            constants.update({c.spelling: c.enum_value for c in cursor.get_children()})
-        elif cursor.kind == CursorKind.STRUCT_DECL and cursor.is_definition():
-            source = str(Path(cursor.location.file.name).resolve())
-            if cursor.spelling and (source.startswith(own) or not source.startswith("/usr")):
-                structs[cursor.spelling] = dtype_of(cursor.type)
-    return constants, structs
-
-
-def dtype_of(kind: cindex.Type) -> np.dtype[np.void]:
-    """The numpy dtype with the same layout as a C type (little endian, as BPF here is)."""
-    kind = kind.get_canonical()
-    if kind.kind == TypeKind.CONSTANTARRAY:
-        return np.dtype((dtype_of(kind.element_type), (kind.element_count,)))
-    if kind.kind == TypeKind.RECORD:
-        members = [c for c in kind.get_declaration().get_children() if c.kind.name == "FIELD_DECL"]
-        return np.dtype(
-            {
-                "names": [m.spelling for m in members],
-                "formats": [dtype_of(m.type) for m in members],
-                "offsets": [kind.get_offset(m.spelling) // 8 for m in members],
-                "itemsize": kind.get_size(),
-            }
+def _refuse_too_many(points: _Declared, structs: Mapping[str, np.dtype[np.void]]) -> None:
+    """Guards' misses are counted in an array with a place for each point."""
+    most = structs["arm_stats"]["misses"].shape[0] if points else 0
+    if len(points) > most:
+        cursor = points[most][0]
+        raise TemplateError(
+            f"{where_of(cursor)}: point '{cursor.spelling}': a template has at most {most} points, "
+            f"got {len(points)}"
         )
-    signed = kind.kind in (TypeKind.INT, TypeKind.SHORT, TypeKind.LONG, TypeKind.LONGLONG)
-    size = {1: "1", 2: "2", 4: "4", 8: "8"}.get(kind.get_size(), "8")
-    return np.dtype(f"{'i' if signed else 'u'}{size}")
+
+
+def _table(
+    cursor: cindex.Cursor, words: list[str], structs: Mapping[str, np.dtype[np.void]]
+) -> TableSpec:
+    if words[2] not in structs:
+        raise TemplateError(
+            f"{where_of(cursor)}: table '{cursor.spelling}': its key 'struct {words[2]}' must be "
+            "defined in the template"
+        )
+    return TableSpec(name=cursor.spelling, key=words[2], doc=words[3])
 
 
 def _point(cursor: cindex.Cursor, words: list[str], constants: Mapping[str, int]) -> Point:
-    name, where = cursor.spelling, _where(cursor)
+    name, where = cursor.spelling, where_of(cursor)
     kinds, classes = [k.value for k in PointKind], [c.value for c in PointClass]
     if words[2] not in classes:
         raise TemplateError(
@@ -245,13 +228,19 @@ def _point(cursor: cindex.Cursor, words: list[str], constants: Mapping[str, int]
     default = constants[f"{name}__default"]
     labels: tuple[str, ...] = ()
     if kind is PointKind.ENUM:
-        labels = _labels(cursor)
+        labels = labels_of(cursor)
         domain = tuple(range(len(labels)))
     else:
         low, high = constants[f"{name}__low"], constants[f"{name}__high"]
         if low > high:
             raise TemplateError(
                 f"{where}: point '{name}': low <= high must hold, got low={low}, high={high}"
+            )
+        if high - low >= MAX_DOMAIN:
+            raise TemplateError(
+                f"{where}: point '{name}': a range has at most {MAX_DOMAIN} values, "
+                f"got low={low}, high={high}",
+                cure="use SPEC_ENUM for a choice, SPEC_GENERIC for an observed value",
             )
         domain = tuple(range(low, high + 1))
     return Point(
@@ -264,23 +253,6 @@ def _point(cursor: cindex.Cursor, words: list[str], constants: Mapping[str, int]
         labels=labels,
         where=where,
     )
-
-
-def _labels(cursor: cindex.Cursor) -> tuple[str, ...]:
-    """An enum point's labels: its enumerators without their common prefix, in lower case."""
-    wanted = f"{cursor.spelling}__values"
-    for other in cursor.semantic_parent.get_children():
-        if other.kind == CursorKind.ENUM_DECL and other.spelling == wanted:
-            names = [c.spelling for c in other.get_children()]
-            values = [c.enum_value for c in other.get_children()]
-            if values != list(range(len(values))):
-                raise TemplateError(
-                    f"{_where(cursor)}: point '{cursor.spelling}': enumerators count from 0"
-                )
-            prefix = os.path.commonprefix(names)
-            cut = prefix.rfind("_") + 1 if len(names) > 1 else 0
-            return tuple(n[cut:].lower() for n in names)
-    raise TemplateError(f"{_where(cursor)}: point '{cursor.spelling}' has no enumerators")
 
 
 def _map(
@@ -297,9 +269,14 @@ def _map(
         if c.kind == CursorKind.TYPEDEF_DECL and c.spelling.startswith(f"{name}__")
     }
     value = types[f"{name}__value"]
+    if words[1] not in MAP_TYPES:
+        raise TemplateError(
+            f"{where_of(cursor)}: map '{name}': unknown kind '{words[1]}'; it is one of "
+            + ", ".join(MAP_TYPES)
+        )
     return MapSpec(
         name=name,
-        map_type=_MAP_TYPES[words[1]],
+        map_type=MAP_TYPES[words[1]],
         key_bytes=types[f"{name}__key"].get_size(),
         value_bytes=value.get_size(),
         entries=constants[f"{name}__entries"],

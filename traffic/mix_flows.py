@@ -10,7 +10,6 @@ from iridescent_xdp.functions.rules import Network, Rule
 from traffic.packet_build import (
     ICMP_V4,
     ICMP_V6,
-    IPV6_EXTENSIONS,
     PORT_PROTOCOLS,
     TCP_ACK,
     TCP_PROTOCOL,
@@ -52,15 +51,9 @@ def random_flow(wish: Wish, random: Random, *, anywhere: bool = False) -> Flow:
 
 
 def flow_inside(rule: Rule, wish: Wish, random: Random) -> Flow:
-    """A random flow that meets every condition of ``rule``.
-
-    A protocol that is an extension header of IPv6 makes an IPv4 flow, unless the rule's
-    addresses are of IPv6: such a rule is hit by later fragments only.
-    """
+    """A random flow that meets every condition of ``rule``."""
     protocol = _protocol(rule, wish)
     family: Family = 6 if (rule.family or wish.family) == 6 else 4
-    if rule.family is None and protocol in IPV6_EXTENSIONS:
-        family = 4
     if rule.protocol is None and protocol in (ICMP_V4, ICMP_V6):
         protocol = ICMP_V4 if family == 4 else ICMP_V6
     source, destination = _BENCHMARK[family]

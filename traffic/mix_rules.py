@@ -152,8 +152,11 @@ def _rule_flow(rule: Rule, tests: Sequence[Matcher], wish: Wish, random: Random)
 
 
 def _default_flow(tests: Sequence[Matcher], wish: Wish, random: Random) -> Flow:
-    for attempt in range(_ATTEMPTS):  # the rules may cover the benchmark addresses
-        flow = random_flow(wish, random, anywhere=attempt >= _ATTEMPTS // 2)
+    for attempt in range(_ATTEMPTS):
+        anywhere = attempt >= _ATTEMPTS // 2  # the rules may take all that was wished for
+        if anywhere:
+            wish = random.choice(_ANY_WISH)
+        flow = random_flow(wish, random, anywhere=anywhere)
         if _first(tests, flow) is None:
             return flow
     raise TrafficError(

@@ -12,7 +12,11 @@
 #define IRIDESCENT_H
 
 #include <linux/types.h>
+#ifdef IRIDESCENT_BCC /* the kernel's own <linux/bpf.h> takes five times as long to read */
+#include <uapi/linux/bpf.h>
+#else
 #include <linux/bpf.h>
+#endif
 
 #include "iridescent_helpers.h"
 

@@ -10,9 +10,10 @@ from iridescent_xdp.builder import make_toolchain
 from iridescent_xdp.commands.output import emit_json, json_option, show
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.points import Point
-from iridescent_xdp.template import Template, find_template, read_template
+from iridescent_xdp.template import MAP_TYPES, Template, find_template, read_template
 
 TOOLCHAINS = ("llvm", "bcc")
+MAP_TYPE_NAMES = {number: name.lower() for name, number in MAP_TYPES.items()}
 
 
 @click.command(name="inspect")
@@ -42,7 +43,7 @@ def describe(template: Template) -> dict[str, object]:
         "maps": [
             {
                 "name": m.name,
-                "type": m.map_type,
+                "type": MAP_TYPE_NAMES.get(m.map_type, str(m.map_type)),
                 "key_bytes": m.key_bytes,
                 "value_bytes": m.value_bytes,
                 "entries": m.entries,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where facts go: tables for people, JSON for programs, both on standard output."""
+"""Where facts go: tables for people, JSON for programs, errors one line each on stderr."""
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -11,8 +12,12 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console, RenderableType
 
+from iridescent_xdp.config import ConfigFileError
+from iridescent_xdp.errors import IridescentError, MissingFeatureError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+PRIVATE_PLACES = ("/sys/fs/bpf", "/run/iridescent")
 PIPE_COLUMNS = 120  # a table that goes to a file or a pipe is this wide
 
 
@@ -34,3 +39,27 @@ def show(*things: RenderableType) -> None:
     )
     for thing in things:
         console.print(thing)
+
+
+def tell(error: IridescentError | OSError, where: str = "") -> int:
+    """Print an error on stderr, one line for each problem; returns its exit code."""
+    known = as_iridescent(error)
+    prefix = f"error: {where}: " if where else "error: "
+    lines = known.problems if isinstance(known, ConfigFileError) else [str(known)]
+    for line in lines:
+        click.echo(prefix + line, err=True)
+    return known.exit_code
+
+
+def as_iridescent(error: IridescentError | OSError) -> IridescentError:
+    """An error of ours; a refused system call is a missing privilege."""
+    if isinstance(error, IridescentError):
+        return error
+    private = str(error.filename or "").startswith(PRIVATE_PLACES)
+    if error.errno == errno.EPERM or (error.errno == errno.EACCES and private):
+        what = str(error.filename or error.strerror or error)
+        return MissingFeatureError(
+            f"not permitted: {what}", cure="run as root, or grant CAP_BPF and CAP_NET_ADMIN"
+        )
+    named = f"{error.filename}: " if error.filename else ""
+    return IridescentError(f"{named}{error.strerror or error}")

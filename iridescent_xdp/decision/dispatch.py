@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from iridescent_xdp.decision.axes import Axis
 from iridescent_xdp.decision.nodes import If, Node
-from iridescent_xdp.decision.regions import Axis
 
 HEAVY = 0.5  # a cell with this share of the traffic is asked for first
 

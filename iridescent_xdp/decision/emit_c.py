@@ -40,8 +40,8 @@ def _body(root: Node, local: dict[Field, str]) -> list[str]:
     targets: set[Node] = set()
     blocks: list[list[str]] = []
     for node, following in zip(order, [*order[1:], None], strict=True):
-        condition = _condition(node.test, local[node.test.field])
-        lines = [f"\tif ({condition})", f"\t\t{_leave(node.then, label, targets)}"]
+        asked = condition(node.test, local[node.test.field])
+        lines = [f"\tif ({asked})", f"\t\t{_leave(node.then, label, targets)}"]
         if node.otherwise is not following:
             lines.append(f"\t{_leave(node.otherwise, label, targets)}")
         blocks.append(lines)
@@ -58,7 +58,8 @@ def _leave(node: Node, label: dict[If, str], targets: set[Node]) -> str:
     return f"goto {label[node]};"
 
 
-def _condition(test: Test, value: str) -> str:
+def condition(test: Test, value: str) -> str:
+    """The C expression of a test on an unsigned 32-bit value."""
     compare = lowered(test)
     if compare.mask != U32_MAX:
         value = f"({value} & {compare.mask:#x}u)"

@@ -27,7 +27,7 @@ BPF_DATA_LAYOUT = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
 
 # no-jump-tables also keeps the optimizer from making look-up tables, which would need .rodata;
 # the inliner hands it on to the caller
-_ATTRIBUTES = 'alwaysinline nounwind willreturn memory(argmem: read) "no-jump-tables"="true"'
+ATTRIBUTES = 'alwaysinline nounwind willreturn memory(argmem: read) "no-jump-tables"="true"'
 _PREDICATES = {"==": "eq", "<=": "ule", ">=": "uge"}
 
 
@@ -53,13 +53,13 @@ def emit_ir(
     lines = [
         f'target datalayout = "{data_layout}"',
         f'target triple = "{triple}"',
-        f"define i32 @{function}(ptr noundef readonly %key) {_ATTRIBUTES} {{",
+        f"define i32 @{function}(ptr noundef readonly %key) {ATTRIBUTES} {{",
         "entry:",
     ]
     value: dict[Field, str] = {}
     for number, field in enumerate(fields_tested(node)):
         value[field] = f"%f{number}"
-        lines += _load(value[field], field, layout)
+        lines += load(value[field], field, layout)
     lines.append(f"  br label %{label[node]}")
     for current in order:
         if isinstance(current, If):
@@ -71,7 +71,8 @@ def emit_ir(
     return "\n".join(lines) + "\n"
 
 
-def _load(name: str, field: Field, layout: Mapping[Field, tuple[int, int]]) -> list[str]:
+def load(name: str, field: Field, layout: Mapping[Field, tuple[int, int]]) -> list[str]:
+    """Put a field of ``%key`` into ``name``, as an i32. Raises ConfigError, see ``emit_ir``."""
     if field not in layout:
         raise ConfigError(f"no place in the key struct is known for field {field}")
     offset, size = layout[field]
@@ -96,20 +97,21 @@ def _block(node: If, label: Mapping[Node, str], value: str) -> list[str]:
     name = label[node]
     return [
         f"{name}:",
-        *_compare(f"%{name}", node.test, value),
+        *compare(f"%{name}", node.test, value),
         f"  br i1 %{name}.is, label %{label[node.then]}, label %{label[node.otherwise]}",
     ]
 
 
-def _compare(name: str, test: Test, value: str) -> list[str]:
-    compare = lowered(test)
+def compare(name: str, test: Test, value: str) -> list[str]:
+    """Make a test on the i32 ``value``; the answer is the i1 ``name.is``."""
+    form = lowered(test)
     lines: list[str] = []
     left = value
-    if compare.mask != U32_MAX or compare.minus:
+    if form.mask != U32_MAX or form.minus:
         left = f"{name}.v"
-        operation = f"sub i32 {value}, {compare.minus}"
-        if compare.mask != U32_MAX:
-            operation = f"and i32 {value}, {compare.mask}"
+        operation = f"sub i32 {value}, {form.minus}"
+        if form.mask != U32_MAX:
+            operation = f"and i32 {value}, {form.mask}"
         lines.append(f"  {left} = {operation}")
-    predicate = _PREDICATES[compare.operator]
-    return [*lines, f"  {name}.is = icmp {predicate} i32 {left}, {compare.value}"]
+    predicate = _PREDICATES[form.operator]
+    return [*lines, f"  {name}.is = icmp {predicate} i32 {left}, {form.value}"]

@@ -74,6 +74,14 @@ class Toolchain(ABC):
         """BPF instructions with placeholders. Raises ToolchainError with the diagnostics."""
 
 
+@lru_cache(maxsize=1)
+def own_digest() -> str:
+    """The digest of the code that makes objects: a change of it makes the cache forget."""
+    package = Path(__file__).resolve().parent
+    files = sorted({*package.glob("*.py"), *(package.parent / "decision").glob("*.py")})
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
 def source_digest(path: Path) -> str:
     """The digest of a template and of every header it can see."""
     headers = sorted({*path.parent.glob("*.h"), *(bpf_directory() / "include").glob("*.h")})

@@ -13,7 +13,7 @@ from types import ModuleType
 from iridescent_xdp.decision.emit_c import emit_c
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
 from iridescent_xdp.template import include_flags
-from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain
+from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest
 from iridescent_xdp.toolchain.headers import kernel_headers
 
 
@@ -29,7 +29,7 @@ class BccToolchain(Toolchain):
     @property
     def version(self) -> str:
         """bcc's version."""
-        return f"bcc {self._bcc.__version__}"
+        return f"bcc {self._bcc.__version__} {own_digest()}"
 
     def compile(self, request: Request) -> bytes:
         """Compile with bcc and take the instructions before they are loaded."""

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """LLVM in the process: clang once per template, then constants are linked in per variant.
 
-The template's bitcode (optimization passes off) is kept on disk by content digest. Per variant
-a small module defines the point constants and the compiled tables; it is linked in, everything
-but the entry becomes internal, and the O2 pipeline folds what can be folded.
+The template's bitcode (optimization passes off) is kept on disk by content digest, and inlined
+once per process. Per variant a small module defines the point constants; it is linked in,
+everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
+
+A compiled table is different: its code is minimal when it comes, and a whole O2 run over hundreds
+of blocks would take longer than all the rest. So the constants are folded first, by the part of
+O2 that does it, and the table is inlined afterwards.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +27,18 @@ from iridescent_xdp.decision.emit_ir import emit_ir
 from iridescent_xdp.decision.nodes import Field
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
 from iridescent_xdp.template import Template, include_flags
-from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, source_digest
+from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest, source_digest
 from iridescent_xdp.toolchain.cache import cache_directory, store
 
 TRIPLE, CPU = "bpfel", "v3"
+PREPARE = ("always_inliner", "global_dead_code_eliminate", "sroa", "simplify_cfg")
+FOLD = (
+    *("ipsccp", "simplify_cfg", "always_inliner", "global_dead_code_eliminate", "sroa", "sccp"),
+    *("simplify_cfg", "instruction_combine", "simplify_cfg", "loop_rotate", "loop_unroll", "sroa"),
+    *("instruction_combine", "simplify_cfg", "jump_threading", "new_gvn"),
+    *("dead_store_elimination", "sccp", "instruction_combine", "simplify_cfg", "aggressive_dce"),
+)
+INLINE_TABLES = PREPARE
 OLDEST_CLANG = 16  # older ones write typed pointers, which LLVM 22 cannot read
 _NAMES = ("clang-19", *(f"clang-{n}" for n in range(22, OLDEST_CLANG - 1, -1)), "clang")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-failed")
@@ -77,21 +90,21 @@ class LlvmToolchain(Toolchain):
     @property
     def version(self) -> str:
         """llvmlite's and LLVM's versions."""
-        return f"llvmlite {llvmlite.__version__} llvm {llvm.llvm_version_info}"
+        llvm_version = ".".join(map(str, llvm.llvm_version_info))
+        return f"llvmlite {llvmlite.__version__} llvm {llvm_version} {own_digest()}"
 
     def compile(self, request: Request) -> bytes:
         """Link the constants in, optimize, take the instructions out of the object."""
         try:
             module = self._template_module(request).clone()
-            module.link_in(self._parse(_constants_ir(request.constants())))
-            for table in request.template.tables:
-                if table.name in request.tables:
-                    layout = key_layout(request.template, table.key)
-                    node = request.tables[table.name]
-                    text = emit_ir(node, function=table.name, layout=layout)
-                    module.link_in(self._parse(text))
+            module.link_in(llvm.parse_assembly(_constants_ir(request.constants())))
             _internalize(module)
-            self._optimize(module)
+            if request.tables:
+                self._passes(module, FOLD)
+                self._link_tables(module, request)
+                self._passes(module, INLINE_TABLES)
+            else:
+                self._whole_o2(module)
             return instructions_of(self._machine.emit_object(module))
         except RuntimeError as error:
             if isinstance(error, ToolchainError):
@@ -99,29 +112,45 @@ class LlvmToolchain(Toolchain):
             name = request.template.name
             raise ToolchainError(f"LLVM refuses template '{name}': {error}") from error
 
-    def _parse(self, text: str) -> llvm.ModuleRef:
-        return llvm.parse_assembly(text)
+    def _link_tables(self, module: llvm.ModuleRef, request: Request) -> None:
+        for table in request.template.tables:
+            if table.name in request.tables:
+                layout = key_layout(request.template, table.key)
+                text = emit_ir(request.tables[table.name], function=table.name, layout=layout)
+                module.link_in(llvm.parse_assembly(text))
+        _internalize(module)
 
     def _template_module(self, request: Request) -> llvm.ModuleRef:
         digest = source_digest(request.template.path)
         if digest not in self._modules:
             module = llvm.parse_bitcode(template_bitcode(request))
             module.triple = TRIPLE
+            _internalize(module)
+            self._passes(module, PREPARE)
             self._modules[digest] = module
         return self._modules[digest]
 
-    def _optimize(self, module: llvm.ModuleRef) -> None:
+    def _builder(self) -> llvm.PassBuilder:
         options = llvm.create_pipeline_tuning_options(speed_level=2)
         options.loop_unrolling = True
-        builder = llvm.create_pass_builder(self._machine, options)
+        return llvm.create_pass_builder(self._machine, options)
+
+    def _whole_o2(self, module: llvm.ModuleRef) -> None:
+        builder = self._builder()
         builder.getModulePassManager().run(module, builder)
+
+    def _passes(self, module: llvm.ModuleRef, names: Sequence[str]) -> None:
+        manager = llvm.create_new_module_pass_manager()
+        for name in names:
+            getattr(manager, f"add_{name}_pass")()
+        manager.run(module, self._builder())
 
 
 def template_bitcode(request: Request) -> bytes:
     """The template as bitcode, from the cache or from clang. Raises ToolchainError."""
     path = request.template.path
-    key = f"{source_digest(path)}-{clang_version().split()[-1]}"
-    kept = cache_directory() / f"{path.name}-{key[:40]}.bc"
+    key = hashlib.sha256(f"{source_digest(path)} {clang_version()}".encode()).hexdigest()
+    kept = cache_directory() / f"{path.name}-{key[:32]}.bc"
     if kept.is_file():
         return kept.read_bytes()
     defines = [f"-D{name}={value}" for name, value in request.defines().items()]

@@ -24,7 +24,6 @@ from iridescent_xdp.toolchain.llvm import find_clang
 from tests.unit.filter_cases import (
     exact_rules,
     expected,
-    field_values,
     mixed_rules,
     near_key,
     packed,

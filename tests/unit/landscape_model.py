@@ -103,6 +103,16 @@ def measured(variant: Variant, gain_ns: float, half_ns: float = 0.0, n: int = 20
     return Outcome(variant=variant, status=Status.MEASURED, effect=effect)
 
 
+def refuse(batch: Sequence[Trial]) -> list[Outcome]:
+    """Every variant refused, as by the verifier."""
+    return [Outcome(variant=t.variant, status=Status.REFUSED, reason="as told") for t in batch]
+
+
+def fail(batch: Sequence[Trial]) -> list[Outcome]:
+    """Every measurement failed."""
+    return [Outcome(variant=t.variant, status=Status.FAILED, reason="as told") for t in batch]
+
+
 def run(
     policy: Policy, measure: Callable[[Sequence[Trial]], list[Outcome]], limit: int = 2000
 ) -> list[list[Trial]]:

@@ -187,6 +187,11 @@ def test_crafted_ipv6_has_chains_of_up_to_eight_extension_headers() -> None:
             following, at, count = frame[at], at + size, count + 1
         lengths.add(count)
     assert set(range(9)) <= lengths
+    named = dict(crafted())
+    for kind in ("hop", "route", "frag", "ah", "opts"):
+        for count in range(2, 9):
+            slot, _ = classify(named[f"ipv6/{count}-{kind}"], [])
+            assert slot == (DEFAULT if count <= 6 else model.MALFORMED)
     assert known | {6, 17, 58, 59, 132, 135, 255} <= first
 
 
@@ -222,6 +227,7 @@ def test_headers_end_where_scapy_says() -> None:
                 assert header_length(data) == len(data) - len(inner) + size, name
     named = dict(stacks())
     assert header_length(named["ipv6/hop/tcp"]) == 14 + 40 + 8 + 20
+    assert header_length(named["ipv6/ah/udp"]) == 14 + 40 + (2 + 2) * 4 + 8
     assert header_length(named["3-tags/ipv4/udp"]) == 14 + 12 + 20 + 8
     assert header_length(bytes(14)) == 14
 

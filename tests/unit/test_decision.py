@@ -68,6 +68,20 @@ def test_among_ties_the_simplest_wins() -> None:
     assert _decide(arms, [2, 2, 1]).winner == best
 
 
+def test_within_the_noise_floor_of_the_best_is_a_tie() -> None:
+    generic, twin, best = constant(200), constant(203), constant(100)  # noise floor 3 ns
+    assert _decide([generic, twin, best, constant(102)], [3, 1]).winner == "b"
+    assert _decide([generic, twin, best, constant(104)], [3, 1]).winner == "a"
+
+
+def test_the_lower_bound_counts_not_the_gain() -> None:
+    # saves 40 or -20 ns in turn: 10 on average, +- 28
+    unsteady = counts_of(np.tile(np.where(np.arange(12) % 2, 160, 220)[:, None], 20))
+    decision = _decide([constant(200), constant(200), unsteady])
+    assert decision.gains["a"].value == pytest.approx(10) and decision.needed_ns < 3
+    assert decision.winner is None
+
+
 def test_a_gain_below_one_percent_is_not_worth_a_swap() -> None:
     decision = _decide([constant(200), constant(200), constant(199)])
     assert decision.winner is None

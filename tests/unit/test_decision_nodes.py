@@ -57,9 +57,9 @@ def test_parents_come_before_children() -> None:
     node = If(InRange(A, 0, 1), shared, If(InRange(B, 0, 0), shared, Result(3)))
     place = {n: i for i, n in enumerate(topological(node))}
     assert len(place) == 6
-    for n in place:
+    for n, at in place.items():
         if isinstance(n, If):
-            assert place[n] < min(place[n.then], place[n.otherwise])
+            assert at < min(place[n.then], place[n.otherwise])
 
 
 def test_the_failed_test_is_followed_by_what_comes_next() -> None:

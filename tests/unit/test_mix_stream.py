@@ -46,6 +46,12 @@ def test_apportioned_counts_add_up_and_follow_the_weights(weights: list[float], 
     assert (np.diff(counts[order]) >= -1).all()
 
 
+def test_largest_remainders_get_what_is_left() -> None:
+    assert apportion(np.array([0.2, 0.3, 0.5]), 4).tolist() == [1, 1, 2]
+    assert apportion(np.array([1.0, 1.0, 1.0]), 11).tolist() == [4, 4, 3]
+    assert apportion(np.array([0.1, 0.2, 0.7]), 3).tolist() == [1, 1, 1]
+
+
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_expected_counts_are_what_a_sender_sends(first: int, count: int) -> None:
     stream = Stream(name="s", packets=(b"a" * 14, b"b" * 14, b"c" * 14, b"d" * 14),

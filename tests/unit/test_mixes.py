@@ -56,6 +56,8 @@ def test_a_seed_gives_one_stream() -> None:
     assert (one.sequence == same.sequence).all()
     assert one.packets != other.packets
     assert (one.sequence != other.sequence).any()
+    plain = Mix(name="b", flows=100)
+    assert build(plain).packets != build(replace(plain, seed=1)).packets
 
 
 PARTS: dict[str, tuple[float, Callable[[Packet], bool]]] = {
@@ -132,6 +134,26 @@ def test_the_first_match_is_the_intended_rule_when_rules_overlap() -> None:
                        protocol_shares=(0.4, 0.2, 0.3, 0.1)))  # fmt: skip
     slots = Counter(classify(data, OVERLAPPING)[0] for data in stream.packets)
     assert slots == {DEFAULT: 16} | dict.fromkeys(range(8), 18)
+
+
+def test_any_condition_may_come_first() -> None:
+    rules = (
+        Rule(source=ip_network("::/0"), action="drop"),
+        Rule(destination_ports=(0, 65535), action="drop"),
+        Rule(destination=ip_network("192.0.2.0/24"), action="pass"),
+        Rule(protocol=1, action="drop"),
+        Rule(source=ip_network("198.18.0.0/17"), action="drop"),
+    )
+    stream = build(Mix(name="a", flows=60, hits=rules, default_share=0.25))
+    slots = Counter(classify(data, rules)[0] for data in stream.packets)
+    assert slots == {DEFAULT: 15} | dict.fromkeys(range(5), 9)
+
+
+@pytest.mark.parametrize("source", ["192.0.2.1/32", "2001:db8::1/128"])
+def test_packets_differ_even_where_a_rule_leaves_one_flow(source: str) -> None:
+    rule = Rule(source=ip_network(source), destination=ip_network(source), protocol=6,
+                source_ports=(1, 1), destination_ports=(2, 2), action="drop")  # fmt: skip
+    assert len(set(build(Mix(name="one", flows=4096, hits=(rule,))).packets)) == 4096
 
 
 @pytest.mark.parametrize(

@@ -8,24 +8,48 @@ from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.layers.sctp import SCTP
+from scapy.packet import Packet, Raw
 
 from iridescent_xdp.errors import TrafficError
-from traffic.packet_build import Flow, Fragment, Shape, frame
+from traffic.packet_build import Flow, Fragment, Shape, checksum, frame
 
 
 def rebuilt(data: bytes) -> bytes:
     """``data`` with every length and checksum computed by scapy."""
     packet: Packet = Ether(data)
     layer = packet
+    if SCTP in packet:  # the filler behind the first chunk is no chunk
+        sctp = packet[SCTP]
+        sctp.remove_payload()
+        sctp.add_payload(Raw(sctp.original[12:]))
     while layer:
-        for name in ("len", "plen", "chksum", "cksum"):
-            layer.fields.pop(name, None)
+        for name in {"len", "plen", "chksum", "cksum"} & set(layer.fields):
+            layer.delfieldval(name)
         layer = layer.payload
     return bytes(packet)
+
+
+def test_scapy_does_compute_them() -> None:
+    flow = Flow(family=4, source=1, destination=2, protocol=17)
+    wrong = bytearray(good := frame(flow, Shape()))
+    wrong[24], wrong[40] = wrong[24] ^ 1, wrong[40] ^ 1
+    assert rebuilt(bytes(wrong)) == good
+
+
+@given(st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=40).filter(any))
+@example([0xFFFF])
+@example([0x1234, 0xEDCB])
+def test_the_checksum_is_that_of_rfc_1071(words: list[int]) -> None:
+    total = sum(words)
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert checksum(int.from_bytes(b"".join(word.to_bytes(2) for word in words))) == total ^ 0xFFFF
 
 
 @pytest.mark.parametrize("family", [4, 6])

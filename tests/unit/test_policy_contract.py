@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from iridescent_xdp.errors import ConfigError, IridescentError, MeasurementError
+from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.search import POLICIES
 from iridescent_xdp.search.policy import (
     Outcome,
-    Policy,
     SearchSettings,
-    Status,
     Trial,
-    TurnError,
 )
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.variant import Variant
@@ -25,7 +21,9 @@ from tests.unit.landscape_model import (
     SPACE_24,
     SPACE_864,
     Landscape,
+    fail,
     measured,
+    refuse,
     regret_ns,
     run,
     space_of,
@@ -46,18 +44,6 @@ every_policy = pytest.mark.parametrize("name", POLICIES)
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
 
-def _no(batch: Iterable[Trial], status: Status) -> list[Outcome]:
-    return [Outcome(variant=t.variant, status=status, reason="as told") for t in batch]
-
-
-def _refuse(batch: Sequence[Trial]) -> list[Outcome]:
-    return _no(batch, Status.REFUSED)
-
-
-def _fail(batch: Sequence[Trial]) -> list[Outcome]:
-    return _no(batch, Status.FAILED)
-
-
 class _Unsteady:
     """Refuses some variants for ever; of all others every other batch fails."""
 
@@ -73,16 +59,16 @@ class _Unsteady:
         refused = [t for t in batch if self.refuses(t.variant)]
         others = [t for t in batch if not self.refuses(t.variant)]
         if not others or next(self.turns):
-            return _no(refused, Status.REFUSED) + _no(others, Status.FAILED)
-        return _no(refused, Status.REFUSED) + self.landscape.measure(others)
+            return refuse(refused) + fail(others)
+        return refuse(refused) + self.landscape.measure(others)
 
 
 def _behaviours(space: Space) -> dict[str, Measure]:
     landscape = Landscape.random(space, 1)
     return {
         "measures": landscape.measure,
-        "all refused": _refuse,
-        "all failed": _fail,
+        "all refused": refuse,
+        "all failed": fail,
         "unsteady": _Unsteady(space),
         "all equal": lambda batch: [measured(t.variant, 0, 1) for t in batch],
         "all worse": lambda batch: [measured(t.variant, -9, 1) for t in batch],
@@ -125,7 +111,7 @@ def test_same_seed_and_results_give_the_same_proposals(name: str, space: Space) 
 
 
 @every_policy
-def test_refused_variants_are_never_proposed_again(name: str) -> None:
+def testrefused_variants_are_never_proposed_again(name: str) -> None:
     policy, machine = POLICIES[name](SPACE_864), _Unsteady(SPACE_864)
     proposed = [t.variant for batch in run(policy, machine) for t in batch]
     refused = {variant for variant in proposed if machine.refuses(variant)}
@@ -137,7 +123,7 @@ def test_refused_variants_are_never_proposed_again(name: str) -> None:
 @every_policy
 def test_a_failed_measurement_is_repeated_once(name: str) -> None:
     policy = POLICIES[name](SPACE_24)
-    proposed = [t.variant for batch in run(policy, _fail) for t in batch]
+    proposed = [t.variant for batch in run(policy, fail) for t in batch]
     assert set(proposed) == set(SPACE_24) - {SPACE_24.generic}
     assert {proposed.count(variant) for variant in proposed} == {2}
     assert policy.ranking() == []
@@ -164,16 +150,76 @@ def test_ranking_is_what_was_told(name: str) -> None:
     values = [effect.value for _, effect in ranking]
     assert values[0] == pytest.approx(max(exact.values()))
     final = {t.variant for b in batches for t in b if t.budget == policy.settings.final_samples}
+    assert 2 <= len(final) <= 15
     assert {variant for variant, _ in ranking[: len(final)]} == final
     for part in (values[: len(final)], values[len(final) :]):
         assert part == sorted(part, reverse=True)
 
 
 @every_policy
+def test_the_final_counts_more_than_a_lucky_start(name: str) -> None:
+    def disappointing(batch: Sequence[Trial]) -> list[Outcome]:
+        final = batch[0].budget == SearchSettings().final_samples
+        return [measured(t.variant, 5.0 if final else 10.0, 0.1 if final else 1.0) for t in batch]
+
+    policy = POLICIES[name](SPACE_864)
+    batches = run(policy, disappointing)
+    final = {t.variant for b in batches for t in b if t.budget == policy.settings.final_samples}
+    assert {variant for variant, _ in policy.ranking()[: len(final)]} == final
+
+
+@every_policy
+def test_a_variant_that_isrefused_late_is_not_ranked(name: str) -> None:
+    landscape = Landscape.random(SPACE_24, 4)
+    best = max(SPACE_24, key=landscape.gain_ns)
+
+    def refuse_in_the_final(batch: Sequence[Trial]) -> list[Outcome]:
+        told = landscape.measure(batch)
+        if batch[0].budget == SearchSettings().final_samples:
+            told = [o for o in told if o.variant != best]
+            told += refuse([t for t in batch if t.variant == best])
+        return told
+
+    policy = POLICIES[name](SPACE_24)
+    run(policy, refuse_in_the_final)
+    assert len([o for o in policy.history if o.variant == best]) >= 2
+    assert policy.ranking() and best not in dict(policy.ranking())
+
+
+@every_policy
+def test_failures_of_different_rounds_do_not_add_up(name: str) -> None:
+    attempts: dict[Variant, int] = {}
+    landscape = Landscape.random(SPACE_24, 4)
+
+    def fail_first(batch: Sequence[Trial]) -> list[Outcome]:
+        told = []
+        for trial, outcome in zip(batch, landscape.measure(batch), strict=True):
+            attempts[trial.variant] = attempts.get(trial.variant, 0) + 1
+            told += [outcome] if attempts[trial.variant] % 2 == 0 else fail([trial])
+        return told
+
+    policy = POLICIES[name](SPACE_24)
+    run(policy, fail_first)
+    assert max(attempts.values()) >= 4
+    assert {variant for variant, _ in policy.ranking()} == set(attempts)
+
+
+@every_policy
+def test_the_final_invites_the_simplest_of_those_alike(name: str) -> None:
+    def alike(batch: Sequence[Trial]) -> list[Outcome]:
+        return [measured(t.variant, SPACE_24.deviations(t.variant) / 100, 1) for t in batch]
+
+    settings = SearchSettings(final_samples=40_000)
+    batches = run(POLICIES[name](SPACE_24, settings), alike)
+    final = [t.variant for b in batches for t in b if t.budget == 40_000]
+    assert {SPACE_24.deviations(variant) for variant in final} >= {1, 4}
+
+
+@every_policy
 def test_told_outcomes_are_kept_in_order(name: str) -> None:
     policy, told = POLICIES[name](SPACE_24), []
     while batch := policy.ask():
-        outcomes = _refuse(batch)
+        outcomes = refuse(batch)
         told += outcomes
         policy.tell(outcomes)
     assert policy.history == told
@@ -197,88 +243,6 @@ def _found(name: str, space: Space, arms: int) -> int:
         run(policy, landscape.measure)
         found += regret_ns(policy, space, landscape) <= WITHIN_NOISE_NS
     return found
-
-
-# Legal states. Each word is a call; the last one decides.
-
-STATES = {
-    "ask tell ask": None,
-    "tell": "was not asked",
-    "tell-nothing": "nothing was asked",
-    "ask ask": "no results yet",
-    "ask tell tell": "was not asked",
-    "ask tell tell-nothing": "nothing was asked",
-    "ask tell-nothing": "results are missing",
-    "ask tell-stranger": "was not asked",
-    "ask tell-twice": "is told twice",
-    "ask tell-half": "results are missing",
-    "ask tell finish ask": None,
-    "ask tell finish tell": "was not asked",
-}
-
-
-def _call(policy: Policy, word: str, batch: list[Trial]) -> list[Trial]:
-    outcomes = _refuse(batch)
-    stranger = _no([Trial(variant=SPACE_24.generic, budget=1)], Status.REFUSED)
-    if word == "ask":
-        return policy.ask()
-    if word == "finish":
-        run(policy, _refuse)
-        return batch
-    policy.tell(
-        {
-            "tell": outcomes or stranger,
-            "tell-nothing": [],
-            "tell-stranger": outcomes + stranger,
-            "tell-twice": outcomes + outcomes[:1],
-            "tell-half": outcomes[1:],
-        }[word]
-    )
-    return batch
-
-
-@every_policy
-@pytest.mark.parametrize(("calls", "message"), STATES.items(), ids=STATES)
-def test_turns(name: str, calls: str, message: str | None) -> None:
-    policy, batch = POLICIES[name](SPACE_24), list[Trial]()
-    *before, last = calls.split()
-    for word in before:
-        batch = _call(policy, word, batch)
-    if message is None:
-        _call(policy, last, batch)
-        return
-    known = list(policy.history)
-    with pytest.raises(TurnError, match=message) as caught:
-        _call(policy, last, batch)
-    assert isinstance(caught.value, IridescentError)
-    assert policy.history == known, "an illegal call changed something"
-    if before == ["ask"]:
-        policy.tell(_refuse(batch))
-
-
-# Values that validate themselves
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"max_arms": 0}, "max_arms >= 1 must hold, got 0"),
-        ({"first_samples": 0}, "first_samples >= 1"),
-        ({"finalists": 0}, "finalists >= 1"),
-        ({"max_trials": 0}, "max_trials >= 1"),
-        ({"first_samples": 10, "final_samples": 9}, "first_samples <= final_samples.*10 and 9"),
-    ],
-)
-def test_settings_that_cannot_work(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        SearchSettings(**wrong)
-
-
-@pytest.mark.parametrize("status", [Status.MEASURED, Status.FAILED])
-def test_an_outcome_has_an_effect_exactly_when_measured(status: Status) -> None:
-    effect = None if status is Status.MEASURED else measured(SPACE_24.generic, 1.0).effect
-    with pytest.raises(MeasurementError, match="exactly when it was measured"):
-        Outcome(variant=SPACE_24.generic, status=status, effect=effect)
 
 
 def test_policies_are_registered_by_their_name() -> None:

@@ -85,6 +85,10 @@ def test_quantile_interpolates_in_wide_buckets() -> None:
         assert quantile(counts_of(samples[None, :]), q) == pytest.approx(expected, abs=1.5)
 
 
+def test_a_lone_sample_is_in_the_middle_of_its_bucket() -> None:
+    assert quantile(counts_of(np.array([[5000]])), 0.5) == (4992 + 5119) / 2
+
+
 def test_no_samples_no_result() -> None:
     nothing = np.zeros((3, 864), dtype=np.int64)
     for statistic in (lambda c: quantile(c, 0.5), trimmed_mean):

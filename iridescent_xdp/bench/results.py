@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a suite gives: figures with their interval, and what is asked of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+
+from rich.table import Table
+
+from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.statistics import CONFIDENCE, Effect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One figure. ``low`` and ``high`` bound the 99 % interval (a single reading has none and
+    repeats its value); ``n`` counts repetitions, or things counted."""
+
+    suite: str
+    case: str
+    metric: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What is asked of a metric: ``value`` at least or at most ``bound``."""
+
+    bound: float
+    at_least: bool = True
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is good enough."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.bound:,g}"
+
+
+def _at_most(bound: float) -> Need:
+    return Need(bound=bound, at_least=False)
+
+
+# by suite and metric, or by suite, case and metric
+NEEDS: Mapping[tuple[str, ...], Need] = {
+    ("compile", "speedup"): Need(bound=10),
+    ("compile", "llvm_ms"): _at_most(40),
+    ("compile", "cached_ms"): _at_most(5),
+    ("swap", "swaps"): Need(bound=10_000),
+    ("swap", "pps"): Need(bound=3e6),
+    ("swap", "lost"): _at_most(0),
+    ("swap", "duplicated"): _at_most(0),
+    ("swap", "wrong_counters"): _at_most(0),
+    ("swap", "swap_us_p99"): _at_most(1000),
+    ("functions", "filter/high", "time_ratio"): Need(bound=3),
+    ("functions", "filter/low", "time_ratio"): Need(bound=2.3),
+    ("functions", "filter/none", "time_ratio"): Need(bound=2.3),
+    ("functions", "throughput_ratio"): Need(bound=1.5),
+    ("functions", "handwritten_ratio"): _at_most(1.05),
+    ("peers", "peer_ratio"): Need(bound=1),
+    ("overhead", "steady_pct"): _at_most(2),
+}
+
+
+def need_of(result: Result) -> Need | None:
+    """What is asked of a figure, if anything."""
+    special = NEEDS.get((result.suite, result.case, result.metric))
+    return special or NEEDS.get((result.suite, result.metric))
+
+
+@dataclass(kw_only=True)
+class Options:
+    """How suites run. They tell their progress, and which variants won, by case."""
+
+    quick: bool = False
+    tell: Callable[[str], None] = lambda _: None
+    winners: dict[str, str] = field(default_factory=dict)
+
+    def pick(self, full: int, quick: int) -> int:
+        """A number of repetitions."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Makes the results of one case of a suite."""
+
+    suite: str
+    name: str
+
+    def of(self, metric: str, effect: Effect) -> Result:
+        """A figure that has an interval already."""
+        return Result(
+            suite=self.suite,
+            case=self.name,
+            metric=metric,
+            unit=effect.unit,
+            value=effect.value,
+            low=effect.low,
+            high=effect.high,
+            n=effect.n,
+        )
+
+    def median(self, metric: str, unit: str, values: Sequence[float]) -> Result:
+        """The median of repetitions."""
+        return self.of(metric, median_of(values, unit))
+
+    def count(self, metric: str, unit: str, value: float, n: int) -> Result:
+        """A figure without an interval, over ``n`` things."""
+        return self.of(metric, Effect(value=value, low=value, high=value, n=n, unit=unit))
+
+
+def median_of(values: Sequence[float], unit: str) -> Effect:
+    """The median between the order statistics that hold it with 99 % (binomial; any textbook).
+
+    Below eight values even the extremes hold it with less; then they are the interval.
+    """
+    if not values:
+        raise MeasurementError("nothing was measured", cure="measure at least once")
+    ordered, n = sorted(values), len(values)
+    outside, rank, chance = 0.0, 0, 0.5**n  # chance that `rank` values lie below the median
+    while 2 * (outside + chance) <= 1 - CONFIDENCE:
+        outside += chance
+        rank += 1
+        chance = chance * (n - rank + 1) / rank
+    edge = max(rank - 1, 0)
+    return Effect(
+        value=median(ordered), low=ordered[edge], high=ordered[n - 1 - edge], n=n, unit=unit
+    )
+
+
+def document(environment: Mapping[str, object], results: Iterable[Result]) -> dict[str, object]:
+    """What ``--json`` writes."""
+    return {"environment": dict(environment), "results": [asdict(result) for result in results]}
+
+
+def table(results: Iterable[Result]) -> Table:
+    """The same figures for people, with what is asked of them."""
+    shown = Table("suite", "case", "metric", title="bench")
+    for heading in ("value", "99 % interval", "n"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("needed")
+    for result in results:
+        need = need_of(result)
+        interval = f"{show(result.low)} .. {show(result.high)}"
+        shown.add_row(
+            *(result.suite, result.case, result.metric),
+            f"{show(result.value)} {result.unit}".rstrip(),
+            interval if result.low < result.high else "",
+            f"{result.n:,}",
+            "" if need is None else f"{need} {'met' if need.holds(result.value) else 'MISSED'}",
+        )
+    return shown
+
+
+def show(value: float) -> str:
+    """Three digits at least, all digits before the point, and no zeros behind the last."""
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

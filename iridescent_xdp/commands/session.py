@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One interface from attaching to leaving it: opened, searched, watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.campaign import Campaign
+from iridescent_xdp.commands.progress import Progress
+from iridescent_xdp.commands.report import SearchReport, report_path, save_report, summarize
+from iridescent_xdp.commands.traffic_seen import Reading, read_traffic
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.errors import AttachError
+from iridescent_xdp.events import EventLog, Listener
+from iridescent_xdp.kernel.netlink import namespace_key
+from iridescent_xdp.plan import Plan
+from iridescent_xdp.runtime import events_path
+from iridescent_xdp.switchboard import ENTRY, FALLBACK
+
+TRAFFIC_WAIT_S = 3.0
+_LOOK_S = 0.1
+
+
+class InterfaceLog(EventLog):
+    """An event log whose lines name their interface: several may share one file."""
+
+    def __init__(self, path: Path | None, interface: str, listener: Listener | None) -> None:
+        super().__init__(path, listener)
+        self._interface = interface
+
+    def tell(self, event: str, **numbers: object) -> None:
+        """Write one event."""
+        super().tell(event, **{"interface": self._interface, **numbers})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says beside the operator file."""
+
+    config: Path
+    events: Path | None = None
+    quiet: bool = False
+
+
+class Session:
+    """Owns a controller; ``leave`` keeps everything attached."""
+
+    def __init__(self, plan: Plan, builder: Builder, options: Options) -> None:
+        """Attach, or take over. Raises what Controller raises; then nothing is left behind."""
+        self.name = plan.config.name
+        self.options = options
+        self.progress = Progress(self.name, quiet=options.quiet)
+        path = options.events or events_path(namespace_key(self.name))
+        self._log = InterfaceLog(path, self.name, self.progress)
+        try:
+            self.controller = Controller(plan, builder, self._log)
+        except BaseException:
+            self._log.close()
+            raise
+        self.report: SearchReport | None = None
+        self.searches = 0
+        self.first = self.last = read_traffic(self.controller)
+
+    # -- searching -------------------------------------------------------------------------
+
+    def wait_for_traffic(self, stop: Callable[[], bool], seconds: float = TRAFFIC_WAIT_S) -> bool:
+        """Whether a packet came within ``seconds``."""
+        begin = read_traffic(self.controller).packets
+        until = time.monotonic() + seconds
+        while not stop() and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+            if read_traffic(self.controller).packets > begin:
+                return True
+        return False
+
+    def search(self, stop: Callable[[], bool]) -> SearchReport:
+        """One campaign; its report is kept for `explain`."""
+        self.searches += 1
+        with self.progress:
+            campaign = Campaign(self.controller, stop=stop)
+            try:
+                summary = campaign.run()
+            finally:
+                campaign.close()
+        self.report = summarize(
+            self.controller.plan,
+            summary,
+            sentence=self.progress.tally.outcome,
+            toolchain=self.controller.builder.toolchain.name,
+            config=self.options.config,
+            events=str(self._log.path or ""),
+        )
+        save_report(self.report, report_path(self.controller.key))
+        return self.report
+
+    # -- watching --------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Whether everything is as this controller left it. Raises AttachError if not."""
+        board = self.controller.board
+        board.check(self.controller.interface)
+        for slot in (ENTRY, FALLBACK):
+            found, wanted = board.holds(slot), board.expected[slot]
+            if found != wanted:
+                raise AttachError(
+                    f"slot {slot} of '{self.name}' holds program {found}, not {wanted}: "
+                    "somebody else changed it",
+                    cure="see 'iridescent status'",
+                )
+
+    def read(self) -> tuple[Reading, Reading]:
+        """The reading before, and a new one."""
+        before, self.last = self.last, read_traffic(self.controller)
+        return before, self.last
+
+    @property
+    def live(self) -> str:
+        """The label of what runs."""
+        return self.controller.plan.label(self.controller.live_variant)
+
+    def facts(self) -> dict[str, object]:
+        """What is live and what came by, for the summary."""
+        controller = self.controller
+        return {
+            "interface": self.name,
+            "live": self.live,
+            "live_key": controller.live_variant.key,
+            "mode": controller.board.link.mode,
+            "adopted": controller.adopted,
+            "packets": self.last.packets - self.first.packets,
+            "search": self.report.to_json() if self.report else None,
+        }
+
+    def leave(self) -> None:
+        """Everything stays attached; the next controller may come."""
+        self.controller.close()
+        self._log.close()
