@@ -21,6 +21,7 @@ from iridescent_xdp.search.space import Space
 from iridescent_xdp.statistics import Candidate, Decision, Effect, decide, paired_difference
 from iridescent_xdp.statistics import trimmed_mean as mean_ns
 from iridescent_xdp.summary import Row, Summary
+from iridescent_xdp.switchboard import ENTRY, FALLBACK
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
@@ -301,6 +302,9 @@ class Campaign:
         return self.workshop.arm(built, FIRST_CANDIDATE)
 
     def close(self) -> None:
-        """Give helper programs back."""
+        """Give helper programs back and empty the slots they stood in."""
+        board = self.controller.board
+        for slot in [s for s in board.expected if s not in (ENTRY, FALLBACK) and board.expected[s]]:
+            board.clear(slot)
         self.workshop.close()
         self._trials.close()

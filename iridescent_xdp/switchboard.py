@@ -39,6 +39,7 @@ class Switchboard:
         self.pins = pins
         self.root: Program | None = None
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
+        self.swaps = 0  # changes of slot 0, trials included
 
     # -- taking an interface ---------------------------------------------------------------
 
@@ -88,7 +89,7 @@ class Switchboard:
                 cure="run 'iridescent detach' for it",
             )
         board = cls(link, state, pins)
-        for slot in (ENTRY, FALLBACK):
+        for slot in range(state["slots"].spec.entries):
             board.expected[slot] = board.holds(slot)
         return board
 
@@ -110,6 +111,7 @@ class Switchboard:
                 f"slot {slot} holds program {found}, not {wanted}: somebody else changed it",
                 cure="stop the other controller; see 'iridescent status'",
             )
+        self.swaps += slot == ENTRY
         return self._write(slot, program)
 
     def _write(self, slot: int, program: Program) -> float:
@@ -119,6 +121,11 @@ class Switchboard:
         took = (time.perf_counter_ns() - began) / 1000
         self.expected[slot] = program.info.prog_id
         return took
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot, so that the kernel can free its program; never slot 0 or 1."""
+        self.state["slots"].delete(slot)
+        self.expected.pop(slot, None)
 
     def check(self, interface: Interface) -> None:
         """Whether the interface still runs our root. Raises AttachError: stop, do not fight."""

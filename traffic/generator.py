@@ -32,8 +32,13 @@ SENDERS = 2  # threads on one CPU: one sends while the other's call is set up or
 class StreamLike(Protocol):
     """What is sent: distinct frames, and indices into them, SEQUENCE of them."""
 
-    packets: list[bytes]
-    sequence: np.ndarray
+    @property
+    def packets(self) -> Sequence[bytes]:
+        """Distinct frames."""
+
+    @property
+    def sequence(self) -> np.ndarray:
+        """Indices into them."""
 
 
 class _Source:

@@ -74,6 +74,11 @@ class Mix:
                 f"{MIN_SIZE_BYTES} <= size_bytes <= {MAX_FRAME_BYTES}",
                 f"size_bytes={size}",
             )
+        self._demand(
+            bool(self.hits) or not self.default_share,
+            "default_share = 0 without hits",
+            f"default_share={self.default_share}",
+        )
         known = bool(self.break_kinds) and set(self.break_kinds) <= set(BREAK_KINDS)
         self._demand(
             known, f"break_kinds are some of {BREAK_KINDS}", f"break_kinds={self.break_kinds}"

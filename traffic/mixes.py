@@ -77,9 +77,10 @@ class _Trait(NamedTuple):
 def build(mix: Mix) -> Stream:
     """The stream of ``mix``: reproducible by its seed, SEQUENCE_LENGTH positions.
 
-    Every packet occurs at least once. How often is computed from the mix, not drawn, so that
-    seeds do not differ in their shares; the order is random. The packets differ (in the IPv4
-    id or the IPv6 flow label). Raises TrafficError when ``hits`` can not be met.
+    Packet 0 is of the heaviest flow; every packet occurs at least once. How often is computed
+    from the mix, not drawn, so that seeds do not differ in their shares; the order is random.
+    The packets differ (in the IPv4 id or the IPv6 flow label). Raises TrafficError when
+    ``hits`` can not be met.
     """
     weights = flow_weights(mix.flows, mix.locality)
     traits = _traits(mix, weights)

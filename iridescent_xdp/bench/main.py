@@ -34,7 +34,8 @@ def run(suites: Sequence[str], quick: bool, json_path: Path | None, json_stdout:
         try:
             results += SUITES[name](options)
         except (IridescentError, OSError) as error:
-            code = tell(error, where=f"bench {name}") if not code else code
+            failure = tell(error, where=f"bench {name}")
+            code = code or failure
     facts["winners"] = options.winners
     made = document(facts, results)
     if json_path is not None:

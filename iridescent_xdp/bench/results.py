@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import median
 
+import numpy as np
 from rich.table import Table
 
 from iridescent_xdp.errors import MeasurementError
@@ -110,29 +110,33 @@ class Case:
 
     def median(self, metric: str, unit: str, values: Sequence[float]) -> Result:
         """The median of repetitions."""
-        return self.of(metric, median_of(values, unit))
+        return self.of(metric, quantile_of(values, 0.5, unit))
 
     def count(self, metric: str, unit: str, value: float, n: int) -> Result:
         """A figure without an interval, over ``n`` things."""
         return self.of(metric, Effect(value=value, low=value, high=value, n=n, unit=unit))
 
 
-def median_of(values: Sequence[float], unit: str) -> Effect:
-    """The median between the order statistics that hold it with 99 % (binomial; any textbook).
-
-    Below eight values even the extremes hold it with less; then they are the interval.
+def quantile_of(values: Sequence[float], q: float, unit: str) -> Effect:
+    """A quantile between the order statistics that hold it with 99 % (by the binomial
+    distribution; any textbook). With few values the extremes are the interval and hold it with
+    less. Raises MeasurementError without values.
     """
     if not values:
         raise MeasurementError("nothing was measured", cure="measure at least once")
-    ordered, n = sorted(values), len(values)
-    outside, rank, chance = 0.0, 0, 0.5**n  # chance that `rank` values lie below the median
-    while 2 * (outside + chance) <= 1 - CONFIDENCE:
-        outside += chance
-        rank += 1
-        chance = chance * (n - rank + 1) / rank
-    edge = max(rank - 1, 0)
+    from scipy.stats import binom  # slow to import
+
+    ordered, n = np.sort(np.asarray(values, dtype=np.float64)), len(values)
+    tail = (1 - CONFIDENCE) / 2
+    low = max(int(binom.ppf(tail, n, q)) - 1, 0)
+    high = min(int(binom.ppf(1 - tail, n, q)), n - 1)
+    value = float(np.quantile(ordered, q))
     return Effect(
-        value=median(ordered), low=ordered[edge], high=ordered[n - 1 - edge], n=n, unit=unit
+        value=value,
+        low=min(value, float(ordered[low])),
+        high=max(value, float(ordered[high])),
+        n=n,
+        unit=unit,
     )
 
 

@@ -40,14 +40,10 @@ def command(
     reports = [read_report(report)] if report else known_reports()
     if template is not None:
         reports = [r for r in reports if template in (r.function, r.template)]
-    if _KEY.fullmatch(variant):
-        found = _report_of(variant, reports)
-        plan = _plan(found, template, config)
-        chosen = _recorded(plan, found, variant)
-    else:
-        found = reports[0] if reports else None
-        plan = _plan(found, template, config)
-        chosen = parse_variant(plan, variant)
+    keyed = _KEY.fullmatch(variant) is not None
+    found = _report_of(variant, reports) if keyed else next(iter(reports), None)
+    plan = _plan(found, template, config)
+    chosen = _recorded(plan, found, variant) if found and keyed else parse_variant(plan, variant)
     facts = explain(plan, chosen, found)
     if as_json:
         emit_json(facts)

@@ -41,7 +41,7 @@ def take_stock(key: str) -> Facts:
     link, stale = _link(key, problems)
     facts: Facts = {
         "key": key,
-        "interface": record.interface if record else key.split("@")[0],
+        "interface": record.interface if record else key.split("@", maxsplit=1)[0],
         "attached": link is not None and not stale,
         "stale": stale,
         "mode": _mode(key, record),

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from iridescent_xdp import runtime
-from iridescent_xdp.summary import Row, Summary
 from iridescent_xdp.errors import StateError
 from iridescent_xdp.plan import Plan
 from iridescent_xdp.saturation import Saturation
 from iridescent_xdp.statistics import Effect
+from iridescent_xdp.summary import Row, Summary
 
 FILE_NAME = "search.json"
 GENERIC = "generic"

@@ -54,6 +54,7 @@ class Axis:
     highs: list[int]
     masks: list[int]
     measures: list[float]
+    _runs: dict[int, tuple[int, int, float]] | None = None
 
     @property
     def everywhere(self) -> int:
@@ -102,6 +103,11 @@ class Axis:
         """By the bit of each clause that does not match everywhere: its cells ``start..end-1``
         and their measure.
         """
+        if self._runs is None:
+            self._runs = self._find_runs()
+        return self._runs
+
+    def _find_runs(self) -> dict[int, tuple[int, int, float]]:
         everywhere = self.everywhere
         reach = [0.0, *accumulate(self.measures)]
         opened: dict[int, int] = {}

@@ -77,15 +77,18 @@ def bits_of(mask: int) -> Iterator[int]:
 def narrowed(live: int, axes: Sequence[Axis], weights: Mapping[int, float]) -> Region:
     """A region without what cannot match or comes behind a clause that always does."""
     covering = live
+    differing: list[int] = []
     for axis in axes:
-        live &= reduce(or_, axis.masks)
-        covering &= reduce(and_, axis.masks)
+        somewhere, everywhere = reduce(or_, axis.masks), reduce(and_, axis.masks)
+        live &= somewhere
+        covering &= everywhere
+        differing.append(somewhere ^ everywhere)
     covering &= live
     if covering:
         live &= ((covering & -covering) << 1) - 1
-    kept = [axis.merged(live) for axis in axes]
+    kept = [axis.merged(live) for axis, mask in zip(axes, differing, strict=True) if mask & live]
     left = {bit: weight for bit, weight in weights.items() if bit & live}
-    return Region(live, [axis for axis in kept if len(axis.lows) > 1], left)
+    return Region(live, kept, left)
 
 
 def whole_space(

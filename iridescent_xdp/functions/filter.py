@@ -130,8 +130,8 @@ class FilterFunction(Function):
         """Crafted, malformed and truncated packets, and packets on every rule's edges."""
         from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
 
-        rules = self.tables.rules[:64]
-        return [(s.name, s.data) for s in corpus(rules, seed=seed, observed=observed)]
+        samples = corpus(self.tables.rules, seed=seed, observed=observed)
+        return [(s.name, s.data) for s in samples]
 
 
 def _row_name(row: int) -> str:

@@ -15,9 +15,12 @@ from functools import cache
 
 import pytest
 
-from iridescent_xdp.builder import make_toolchain
+from iridescent_xdp.builder import Builder, make_toolchain
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel.features import Feature, probe
+from iridescent_xdp.runtime import forget
+from tests.kernel.live import interface_key
+from traffic.testbed import Testbed, sweep
 
 BASE = (
     Feature.PRIVILEGE,
@@ -62,3 +65,21 @@ def _toolchain_lacks(name: str) -> str:
 
 
 # -- fixtures go below this line -----------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(n, marks=pytest.mark.needs(toolchain=n)) for n in ("llvm", "bcc")],
+)
+def builder(request: pytest.FixtureRequest) -> Builder:
+    """A builder with each toolchain in turn; what it built is kept in the tests' own cache."""
+    return Builder(request.param)
+
+
+@pytest.fixture
+def bed() -> Iterator[Testbed]:
+    """Two namespaces and a veth pair; gone afterwards, with whatever was pinned for them."""
+    sweep()
+    with Testbed() as made:
+        yield made
+        forget(interface_key(made))

@@ -223,6 +223,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     r"got ip_options_share=-1": {"ip_options_share": -1},
     r"0 <= break_share <= 0.5 must hold, got break_share=0.6": {"break_share": 0.6},
     r"break_kinds=\('mpls',\)": {"break_kinds": ("mpls",)},
+    r"default_share = 0 without hits must hold, got default_share=0.5": {"default_share": 0.5},
     r"seed >= 0 must hold, got seed=-1": {"seed": -1},
 }
 

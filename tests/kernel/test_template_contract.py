@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every template has to fulfil, with both toolchains.
+
+Each point changes the object, every corner of the space loads, and all variants do as the generic
+one does on the whole corpus, packets that break their assumptions included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.functions.base import Function, function_for
+from iridescent_xdp.preflight import Preflight
+from iridescent_xdp.template import bpf_directory, read_template
+from iridescent_xdp.toolchain.base import Role
+from tests.kernel.fixtures import TABLES, corners, extremes, generic_of
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = sorted([*bpf_directory().glob("*.bpf.c"), *ROOT.glob("examples/*.bpf.c")])
+STRICT = {  # policies of the filter other than the default ones
+    "filter": {
+        "default_action": 1,
+        "non_ip": 1,
+        "fragments": 2,
+        "verify_ip_checksum": 1,
+    }
+}
+# Where a point shows: sample_shift is used only while a variant is measured.
+ROLE_OF = {"sample_shift": Role.ARM}
+
+
+def function_of(path: Path) -> Function:
+    return function_for(read_template(path), TABLES if path.name == "filter.bpf.c" else None)
+
+
+def points_of_all_templates() -> Iterator[object]:
+    for path in TEMPLATES:
+        for point in read_template(path).points:
+            yield pytest.param(path, point.name, id=f"{path.name.split('.')[0]}-{point.name}")
+
+
+def both_policies() -> Iterator[object]:
+    for path in TEMPLATES:
+        name = path.name.split(".")[0]
+        yield pytest.param(path, {}, id=name)
+        if name in STRICT:
+            yield pytest.param(path, STRICT[name], id=f"{name}-strict")
+
+
+@pytest.mark.parametrize(("path", "name"), list(points_of_all_templates()))
+def test_each_point_changes_the_object(builder: Builder, path: Path, name: str) -> None:
+    function = function_of(path)
+    generic, point = generic_of(function), function.template.point(name)
+    role = ROLE_OF.get(name, Role.STEADY)
+    reference = builder.variant(function, generic, role)
+    others = [v for v in extremes(point) if v != generic[name]]
+    assert others
+    assert any(
+        builder.variant(function, generic.with_values(**{name: value}), role) != reference
+        for value in others
+    )
+
+
+@pytest.mark.parametrize(("path", "policy"), list(both_policies()))
+def test_every_corner_does_as_the_generic_code(
+    builder: Builder, path: Path, policy: dict[str, int]
+) -> None:
+    function = function_of(path)
+    generic = generic_of(function, **policy)
+    packets = function.corpus((), seed=1)
+    assert len(packets) > 1000
+    with closing(Preflight(builder, function, generic, packets)) as preflight:
+        for number, variant in enumerate(corners(function, generic)):
+            for role in (Role.ARM, Role.STEADY):
+                insns = builder.variant(function, variant, role)
+                preflight.check(insns, f"corner_{number}")
