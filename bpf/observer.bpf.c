@@ -27,7 +27,7 @@ static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
 	__u32 place = (count >> observe_shift) & (HEADS - 1);
 	struct head *head = bpf_map_lookup_elem(MAP(heads), &place);
 	__u32 length = ctx->data_end - ctx->data;
-	__u32 bytes = length < HEAD_BYTES ? length : HEAD_BYTES;
+	__u64 bytes = length < HEAD_BYTES ? length : HEAD_BYTES;
 
 	__asm__ volatile("" : "+r"(bytes)); /* the verifier has to see the checks below */
 	if (!head || bytes < 1 || bytes > HEAD_BYTES)

@@ -6,19 +6,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
+from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import MeasurementError
-from iridescent_xdp.measure import Arm, ArmResult, Standing, Trials
+from iridescent_xdp.measure import ArmResult, Standing, Trials
 from iridescent_xdp.observe import Observation, observe
 from iridescent_xdp.preflight import Preflight
-from iridescent_xdp.saturation import saturate
 from iridescent_xdp.search import POLICIES
 from iridescent_xdp.search.policy import Outcome, Policy, SearchSettings, Status
 from iridescent_xdp.search.space import Space
-from iridescent_xdp.statistics import Candidate, Decision, Effect, decide, paired_difference
+from iridescent_xdp.statistics import Effect, paired_difference
 from iridescent_xdp.statistics import trimmed_mean as mean_ns
 from iridescent_xdp.summary import Row, Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
@@ -244,62 +242,12 @@ class Campaign:
         except MeasurementError as error:
             self.controller.events.tell("kept", reason=str(error))
             return
-        summary.decision = self._decide(finalists, results)
-        chosen = next((b for b in finalists if b.label == summary.decision.winner), None)
-        doubt = self._drift(results[0], results[2 + finalists.index(chosen)]) if chosen else ""
-        self.controller.events.tell(
-            "decision",
-            winner=summary.decision.winner or "generic",
-            generic_ns=summary.decision.generic_ns,
-            noise_floor_ns=summary.decision.noise_floor_ns,
-            needed_ns=summary.decision.needed_ns,
-            gains=dict(summary.decision.gains),
-            reason=doubt or summary.decision.reason,
-        )
-        if chosen is not None and not doubt:
-            self._apply(chosen, summary)
-
-    def _decide(self, finalists: Sequence[Built], results: Sequence[ArmResult]) -> Decision:
-        candidates = [
-            Candidate(name=b.label, windows=r.windows, deviations=self.space.deviations(b.variant))
-            for b, r in zip(finalists, results[2:], strict=True)
-        ]
-        return decide(results[0].windows, results[1].windows, candidates)
-
-    def _drift(self, generic: ArmResult, arm: ArmResult) -> str:
-        """Afterwards once more: did the arm decide as generic did? Same traffic, same shares.
-
-        Runs of 32 packets may belong together, so the standard error is taken of runs.
-        """
-        shares = [r.verdicts / max(1, r.packets) for r in (generic, arm)]
-        runs = min(generic.packets, arm.packets) / 32
-        worst = float(np.abs(shares[0] - shares[1]).max())
-        if worst > 0.01 + 6 * 0.5 / max(1.0, runs) ** 0.5:
-            return f"generic stays: verdict shares of {arm.name} differ by {worst:.3f} on traffic"
-        return ""
-
-    def _apply(self, chosen: Built, summary: Summary) -> None:
-        summary.winner, summary.winner_label = chosen.variant, chosen.label
-        summary.saturation = saturate(
-            self.controller, self.workshop, self._trials, self._arm(chosen)
-        )
-        numbers = summary.saturation.numbers() if summary.saturation else {}
-        self.controller.events.tell("second_observer", variant=chosen.label, **numbers)
-        assert summary.decision is not None
-        if self.plan.config.apply == "advice":
-            self.controller.events.tell(
-                "advice", variant=chosen.label, reason=summary.decision.reason
-            )
-            return
-        self.controller.swap(
-            chosen.variant,
-            self.workshop.steady(chosen.variant),
-            reason=summary.decision.reason,
-            gain=summary.decision.gains[chosen.label],
-        )
-
-    def _arm(self, built: Built) -> Arm:
-        return self.workshop.arm(built, FIRST_CANDIDATE)
+        conclusion = Conclusion(self.controller, self.workshop, self._trials, self.space)
+        choice = conclusion.choose(finalists, results)
+        summary.decision, summary.saturation = choice.decision, choice.saturation
+        if choice.built is not None:
+            summary.winner, summary.winner_label = choice.built.variant, choice.built.label
+            conclusion.apply(choice)
 
     def close(self) -> None:
         """Give helper programs back and empty the slots they stood in."""

@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from iridescent_xdp.errors import IridescentError
 
@@ -21,49 +22,63 @@ Event = Mapping[str, Any]
 
 GENERIC, TWIN = "generic", "generic again"
 TOP = 3  # variants with a colour and a name; the others are grey
-SIZE_INCHES, DPI = (12.0, 6.5), 120
-LABEL_GAP = 0.045  # of the axis' height, between two names at the right
-LABEL_CHARACTERS = 44
-_GREY, _BLACK, _SWAP = "#b8b8b8", "#202020", "#c0392b"
+SIZE_INCHES, DPI = (11.0, 6.6), 120
+LABEL_GAP = 0.05  # of the axis' height, between two labels at the right
+MINIMAL_S = 0.02  # a trial is drawn at least this long
+_GREY, _BLACK, _SWAP, _SPAN = "#a8a8a8", "#202020", "#c0392b", "#f3f6fa"
 _COLOURS = ("#1a8f3c", "#1f6fb4", "#8e44ad")
+_LETTERS = "ABC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """One variant in one trial; seconds since the beginning of the events."""
+
+    begin_s: float
+    end_s: float
+    time_ns: float
 
 
 @dataclass(kw_only=True)
 class History:
-    """What the events of one search hold; times in seconds since its beginning and in ns."""
+    """What the events of one search hold; ``gains`` are those of each variant's last trial."""
 
-    points: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    stretches: dict[str, list[Stretch]] = field(default_factory=dict)
     swaps: list[tuple[float, str]] = field(default_factory=list)
     gains: dict[str, float] = field(default_factory=dict)
     refused: int = 0
     end_s: float = 0.0
 
     @property
-    def ranking(self) -> list[str]:
-        """Variants by what they saved in their last trial, against generic in the same trial."""
-        return sorted(self.gains, key=lambda name: -self.gains[name])
+    def top(self) -> list[str]:
+        """Who gets a name: what was swapped in, then what saved most."""
+        swapped = [name for _, name in reversed(self.swaps) if name in self.gains]
+        ranking = sorted(self.gains, key=lambda name: -self.gains[name])
+        return list(dict.fromkeys([*swapped, *ranking]))[:TOP]
 
 
 def history(events: Iterable[Event]) -> History:
-    """Collect trials and swaps."""
+    """Collect trials and swaps. A trial is told at its end; it began after the event before."""
     found = History()
     for event in events:
         at = float(event["elapsed_s"])
-        found.end_s = max(found.end_s, at)
         if event["event"] == "trial":
             _add_trial(found, at, event["arms"])
         elif event["event"] == "swap":
             found.swaps.append((at, str(event["variant"])))
         elif event["event"] == "refused":
             found.refused += 1
+        found.end_s = max(found.end_s, at)
     return found
 
 
 def _add_trial(found: History, at: float, arms: Sequence[Mapping[str, Any]]) -> None:
     generic_ns = next(arm["time_ns"] for arm in arms if arm["variant"] == GENERIC)
+    begin_s = min(found.end_s, at - MINIMAL_S)
     for arm in arms:
         name = str(arm["variant"])
-        found.points.setdefault(name, []).append((at, float(arm["time_ns"])))
+        stretch = Stretch(begin_s=begin_s, end_s=at, time_ns=float(arm["time_ns"]))
+        found.stretches.setdefault(name, []).append(stretch)
         if name not in (GENERIC, TWIN):
             found.gains[name] = generic_ns - arm["time_ns"]
 
@@ -74,8 +89,14 @@ def plot_search(events: Iterable[Event], path: Path, title: str = "") -> None:
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw(axes, found)
     axes.set_title(title or _title(found), loc="left")
+    _frame(axes, found)
+    styles = {GENERIC: _BLACK, TWIN: _BLACK, **dict(zip(found.top, _COLOURS, strict=False))}
+    for name, stretches in found.stretches.items():
+        _draw(axes, stretches, styles.get(name, _GREY), strong=name in styles, dots=name == TWIN)
+    _mark_ends(axes, found, styles)
+    _mark_swaps(axes, found)
+    figure.legend(handles=_legend(found, styles), loc="outside lower left", frameon=False)
     try:
         figure.savefig(path, dpi=DPI, format="png")
     except OSError as error:
@@ -90,92 +111,87 @@ def _title(found: History) -> str:
     return f"Search: {len(found.gains)} variants measured{refused}, {swaps}"
 
 
-def _draw(axes: Axes, found: History) -> None:
-    top = _highlighted(found)
-    labels: list[tuple[float, str, str]] = []
-    for name, points in found.points.items():
-        colour = top.get(name, _GREY)
-        _line(axes, points, colour, strong=name in top, twin=name == TWIN)
-        if name in top and name != TWIN:
-            labels.append((points[-1][1], name, colour))
-    axes.set_xlabel("time since the search began, s")
+def _frame(axes: Axes, found: History) -> None:
+    times = [s.time_ns for stretches in found.stretches.values() for s in stretches]
+    axes.set_xlabel("time since the search began, s (shaded: trials)")
     axes.set_ylabel("time per packet, ns (two clock reads included)")
-    axes.set_xlim(0, max(found.end_s, 1e-3) * 1.02)
-    axes.set_ylim(0, max([y for p in found.points.values() for _, y in p], default=1.0) * 1.18)
+    axes.set_xlim(0, max(found.end_s, MINIMAL_S) * 1.02)
+    axes.set_ylim(0, max(times, default=1.0) * 1.2)
     axes.grid(axis="y", color="#e6e6e6")
     axes.spines[["top", "right"]].set_visible(False)
-    _name(axes, labels)
-    _mark_swaps(axes, found.swaps)
-    _legend(axes, found)
-    if not found.points:
+    for stretch in found.stretches.get(GENERIC, []):
+        axes.axvspan(stretch.begin_s, stretch.end_s, color=_SPAN, zorder=0)
+    if not times:
         axes.text(0.5, 0.5, "no trial was measured", transform=axes.transAxes, ha="center")
 
 
-def _highlighted(found: History) -> dict[str, str]:
-    """Colours of what gets a name: generic, the variants that were swapped in, the best."""
-    wanted = [name for _, name in reversed(found.swaps) if name in found.gains]
-    best = list(dict.fromkeys([*wanted, *found.ranking]))[:TOP]
-    return {GENERIC: _BLACK, TWIN: _BLACK, **dict(zip(best, _COLOURS, strict=False))}
-
-
-def _line(
-    axes: Axes, points: Sequence[tuple[float, float]], colour: str, *, strong: bool, twin: bool
+def _draw(
+    axes: Axes, stretches: Sequence[Stretch], colour: str, *, strong: bool, dots: bool
 ) -> None:
-    xs, ys = zip(*points, strict=True)
-    axes.plot(
-        xs,
-        ys,
-        color=colour,
-        linewidth=2.0 if strong and not twin else 0.8,
-        linestyle=":" if twin else "-",
-        marker="o",
-        markersize=0 if twin else 5 if strong else 3,
-        zorder=3 if strong else 2,
-    )
-
-
-def _name(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Names at the right end of the lines, pushed apart where they would overlap."""
-    low, high = axes.get_ylim()
-    right = axes.get_xlim()[1]
-    gap, floor = LABEL_GAP * (high - low), low
-    for y, name, colour in sorted(labels):
-        place = max(y, floor)
-        floor = place + gap
-        axes.annotate(
-            f"{y:.1f} ns  {_short(name)}",
-            xy=(right, y),
-            xytext=(right * 1.01, place),
-            color=colour,
-            va="center",
-            fontsize=9,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
-        )
-
-
-def _short(name: str) -> str:
-    """Long names on several lines would overlap: cut, the table has them in full."""
-    return name if len(name) <= LABEL_CHARACTERS else f"{name[: LABEL_CHARACTERS - 1]}…"
-
-
-def _mark_swaps(axes: Axes, swaps: Sequence[tuple[float, str]]) -> None:
-    top = axes.get_ylim()[1]
-    for at, name in swaps:
-        axes.axvline(at, color=_SWAP, linewidth=1.4, linestyle="--", zorder=4)
-        axes.text(
-            *(at, top * 0.985, f"swap to {_short(name)} "),
-            color=_SWAP,
-            ha="right",
-            va="top",
-            fontsize=9,
-        )
-
-
-def _legend(axes: Axes, found: History) -> None:
-    if found.points:
+    """Thick over each trial, thin between two of them."""
+    width = 1.2 if dots or not strong else 3.0
+    order = 3 if strong else 2
+    for s in stretches:
+        style = ":" if dots else "-"
         axes.plot(
-            [], [], color=_GREY, marker="o", markersize=3, linewidth=0.8, label="other variants"
+            *([s.begin_s, s.end_s], [s.time_ns] * 2),
+            color=colour, linewidth=width, linestyle=style, zorder=order,
+        )  # fmt: skip
+    if strong and not dots:
+        xs = [x for s in stretches for x in (s.begin_s, s.end_s)]
+        ys = [s.time_ns for s in stretches for _ in range(2)]
+        axes.plot(xs, ys, color=colour, linewidth=0.8, zorder=order)
+
+
+def _mark_ends(axes: Axes, found: History, styles: Mapping[str, str]) -> None:
+    """At the right who is where, pushed apart where labels would overlap."""
+    low, high = axes.get_ylim()
+    right, floor = axes.get_xlim()[1], low
+    ends = {name: found.stretches[name][-1].time_ns for name in styles if name in found.stretches}
+    ends.pop(TWIN, None)
+    for name, y in sorted(ends.items(), key=lambda item: item[1]):
+        place = max(y, floor)
+        floor = place + LABEL_GAP * (high - low)
+        axes.annotate(
+            f"{_letter(found, name)} {y:.1f} ns",
+            xy=(right, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=styles[name],
+            va="center",
+            fontweight="bold",
+            annotation_clip=False,
         )
-        axes.plot([], [], color=_BLACK, linestyle=":", linewidth=0.8, label="generic again (noise)")
-        axes.legend(loc="lower left", frameon=False, fontsize=9, ncols=2)
+
+
+def _letter(found: History, name: str) -> str:
+    return _LETTERS[found.top.index(name)] if name in found.top else name
+
+
+def _mark_swaps(axes: Axes, found: History) -> None:
+    high = axes.get_ylim()[1]
+    for at, name in found.swaps:
+        axes.axvline(at, color=_SWAP, linewidth=1.6, linestyle="--", zorder=4)
+        words = f"swap to {_letter(found, name)} "
+        axes.text(at, high * 0.985, words, color=_SWAP, ha="right", va="top", fontweight="bold")
+
+
+def _legend(found: History, styles: Mapping[str, str]) -> list[Line2D]:
+    """Full names, which would not fit beside the lines."""
+    entries = []
+    for name in (GENERIC, *found.top):
+        if name not in found.stretches:
+            continue
+        last = found.stretches[name][-1]
+        words = f"{name}: {last.time_ns:.1f} ns"
+        if name in found.gains:
+            gain = f"{found.gains[name]:.1f} ns less than generic in the same trial"
+            words = f"{_letter(found, name)}  {words}, {gain}"
+        entries.append(Line2D([], [], color=styles[name], linewidth=3, label=words))
+    if entries:
+        twin = "generic again: how far it is from generic is noise"
+        entries.append(Line2D([], [], color=_BLACK, linestyle=":", linewidth=1.2, label=twin))
+    if len(found.gains) > TOP:
+        others = f"the other {len(found.gains) - TOP} variants"
+        entries.append(Line2D([], [], color=_GREY, linewidth=1.2, label=others))
+    return entries

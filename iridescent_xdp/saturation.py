@@ -77,7 +77,6 @@ def saturate(
     finally:
         board.put(ENTRY, controller.live)
         board.put(FALLBACK, controller.generic)
-        winner.program.close()
         os.close(root)
     return _summary(*turns)
 

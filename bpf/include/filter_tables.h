@@ -231,7 +231,7 @@ static __always_inline int in_hash(const struct address_hash *hash, __u32 addres
 static __always_inline int in_set(const struct packet_key *key, enum filter_sets set, int hashed)
 {
 	struct prefix4 four = { .length = 32, .address = net32(key->source[0]) };
-	struct prefix6 six = { .length = 128 };
+	struct prefix6 six;
 
 	if (key->family == 4 && hashed)
 		return in_hash(set == SET_ALLOW ? MAP_VALUE(allow_hash) : MAP_VALUE(deny_hash),
@@ -239,6 +239,7 @@ static __always_inline int in_set(const struct packet_key *key, enum filter_sets
 	if (key->family == 4)
 		return bpf_map_lookup_elem(set == SET_ALLOW ? MAP(allow4) : MAP(deny4), &four) !=
 		       NULL;
+	six.length = 128; /* not by an initializer: that would be a constant in .rodata */
 	for (__u32 i = 0; i < 4; i++)
 		six.address[i] = net32(key->source[i]);
 	return bpf_map_lookup_elem(set == SET_ALLOW ? MAP(allow6) : MAP(deny6), &six) != NULL;

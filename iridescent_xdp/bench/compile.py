@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How long a variant takes from the decision to build it until the kernel has it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from iridescent_xdp.bench.results import Case, Options, Result
+from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.builder import Builder, make_toolchain
+from iridescent_xdp.functions.base import function_for
+from iridescent_xdp.functions.filter_config import FilterTables
+from iridescent_xdp.statistics import ratio
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.toolchain.cache import CachedToolchain
+from iridescent_xdp.variant import Variant
+
+TABLES = FilterTables(rules=RULES)
+
+# by difference from generic; they span the space: what is narrowed, and each way to keep rules
+CHANGES: tuple[dict[str, int], ...] = (
+    {},
+    {"vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
+    {"vlan_depth": 0, "ipv6": 0, "no_ip_options": 1, "no_fragments": 1, "only_protocol": 6},
+    {"rule_layout": 1},
+    {"rule_layout": 1, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
+    {"rule_layout": 1, "ipv6": 0, "counter_batch": 2},
+    {"rule_layout": 2},
+    {"rule_layout": 2, "vlan_depth": 1, "counter_batch": 1},
+    {"rule_layout": 2, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
+    {"rule_layout": 2, "vlan_depth": 0, "ipv6": 0, "no_ip_options": 1, "no_fragments": 1},
+    {"rule_layout": 2, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1, "counter_batch": 2},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Built:
+    total_ms: float
+    load_ms: float
+    instructions: int
+
+
+def compile_times(options: Options) -> list[Result]:
+    """LLVM in the process against bcc, and the object cache, from decision to loaded."""
+    case = Case(suite="compile", name="filter")
+    llvm, bcc = Builder("llvm", cached=False), Builder("bcc", cached=False)
+    with Rig(llvm, TABLES) as rig:
+        variants = [rig.variant.with_values(**changes) for changes in CHANGES]
+        for builder in (llvm, bcc):  # clang for the template, and both compilers' first use
+            _build(builder, rig, variants[0])
+        rounds = options.pick(5, 1)
+        by_llvm: list[list[_Built]] = [[] for _ in variants]
+        by_bcc: list[list[_Built]] = [[] for _ in variants]
+        for number in range(rounds):
+            options.tell(f"compile: {len(variants)} variants, round {number + 1} of {rounds}")
+            for place, variant in enumerate(variants):
+                by_llvm[place].append(_build(llvm, rig, variant))
+                by_bcc[place].append(_build(bcc, rig, variant))
+        cached = _cached(rig, variants, rounds, options)
+    return _results(case, by_llvm, by_bcc, cached)
+
+
+def _build(builder: Builder, rig: Rig, variant: Variant) -> _Built:
+    """Tables are compiled anew each time: the function is new."""
+    function = function_for(rig.function.template, TABLES)
+    began = time.perf_counter()
+    insns = builder.variant(function, variant, Role.STEADY)
+    built = time.perf_counter()
+    with rig.place(insns, "bench_compile"):
+        loaded = time.perf_counter()
+    return _Built(
+        total_ms=(loaded - began) * 1000,
+        load_ms=(loaded - built) * 1000,
+        instructions=len(insns) // 8,
+    )
+
+
+def _cached(rig: Rig, variants: list[Variant], rounds: int, options: Options) -> list[_Built]:
+    """Built before, by another process as it were; then the tables' digest finds the object."""
+    options.tell("compile: from the cache")
+    found: list[_Built] = []
+    with tempfile.TemporaryDirectory(prefix="iridescent-bench-") as folder:
+        builder = Builder("llvm")
+        builder.toolchain = CachedToolchain(make_toolchain("llvm"), Path(folder))
+        for variant in variants:
+            _build(builder, rig, variant)
+        for _ in range(rounds):
+            found += [_build(builder, rig, variant) for variant in variants]
+    return found
+
+
+def _results(
+    case: Case, by_llvm: list[list[_Built]], by_bcc: list[list[_Built]], cached: list[_Built]
+) -> list[Result]:
+    """Each variant is one repetition, the median of its rounds."""
+    llvm_ms = [median(b.total_ms for b in built) for built in by_llvm]
+    bcc_ms = [median(b.total_ms for b in built) for built in by_bcc]
+    load_ms = [median(b.load_ms for b in built) for built in by_llvm]
+    shares = [load / total for load, total in zip(load_ms, llvm_ms, strict=True)]
+    sizes = [float(built[0].instructions) for built in by_llvm]
+    return [
+        case.of("speedup", ratio(bcc_ms, llvm_ms)),
+        case.median("llvm_ms", "ms", llvm_ms),
+        case.count("llvm_worst_ms", "ms", max(llvm_ms), len(llvm_ms)),
+        case.median("bcc_ms", "ms", bcc_ms),
+        case.median("cached_ms", "ms", [b.total_ms for b in cached]),
+        case.median("verifier_ms", "ms", load_ms),
+        case.median("verifier_share", "share", shares),
+        case.median("cached_verifier_ms", "ms", [b.load_ms for b in cached]),
+        case.median("instructions", "instructions", sizes),
+    ]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Thousands of swaps under live traffic: every packet is counted once, and in the right slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+import numpy.typing as npt
+
+from iridescent_xdp.bench.expected import DEFAULT_SLOT, expected_slot
+from iridescent_xdp.bench.live import cpus
+from iridescent_xdp.bench.mixes import edge_traffic
+from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
+from iridescent_xdp.bench.rig import Rig, Totals
+from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.functions.filter_config import FilterTables
+from iridescent_xdp.kernel.netlink import find_interface
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.preflight import on_cpu
+from iridescent_xdp.switchboard import ENTRY, Switchboard, load_root
+from traffic.generator import Generator
+from traffic.mix_stream import Stream, expected_counts
+from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
+
+# primes, so that no whole number of batches or rounds of the stream is sent
+PACKETS, PACKETS_QUICK = 32_452_843, 3_497_861
+BREAK_SHARE = 0.01  # these take the guards' way to the generic code, also while a swap happens
+DRAIN_S = 2.0
+
+_NARROW = {"vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1}
+CHANGES: tuple[dict[str, int], ...] = (
+    {"rule_layout": 2, **_NARROW},
+    {"rule_layout": 2, "counter_batch": 1},
+    {"rule_layout": 1, **_NARROW},
+    {},
+    {"rule_layout": 2, **_NARROW, "counter_batch": 2},
+    {"rule_layout": 2},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What happened: swaps in microseconds, packets, and where they were counted."""
+
+    swap_us: Sequence[float]
+    sent: int
+    seconds: float
+    counted: Totals
+
+
+def swap(options: Options) -> list[Result]:
+    """Packets lost or counted twice while variants are swapped at millions of packets a second."""
+    stream = edge_traffic("high", BREAK_SHARE)
+    with Rig(Builder("llvm"), FilterTables(rules=RULES), default_action=1) as rig:
+        slots = _slots(rig, stream)
+        programs = [rig.load(rig.variant.with_values(**changes)) for changes in CHANGES]
+        packets = options.pick(PACKETS, PACKETS_QUICK)
+        options.tell(f"swap: {packets:,} packets, {len(programs)} variants in turn")
+        run = _under_traffic(rig, stream, programs, packets)
+    return _results(Case(suite="swap", name="filter"), run, stream, slots)
+
+
+def _slots(rig: Rig, stream: Stream) -> npt.NDArray[np.int64]:
+    """The slot of each distinct packet, as Python says and as the generic program says.
+
+    Raises MeasurementError when they differ: then the figures would mean nothing.
+    """
+    slots = np.array([expected_slot(RULES, frame) for frame in stream.packets])
+    for frame, wanted in zip(stream.packets, slots, strict=True):
+        rig.reset()
+        rig.generic.run(frame)
+        (found,) = np.flatnonzero(rig.totals()[:, 0])
+        if found != wanted:
+            raise MeasurementError(
+                f"generic counts {frame.hex()} in slot {found}, the rules say {wanted}"
+            )
+    rig.reset()
+    return slots
+
+
+def _under_traffic(rig: Rig, stream: Stream, programs: Sequence[Program], packets: int) -> _Run:
+    sender, other = cpus()
+    with ExitStack() as stack:
+        testbed = stack.enter_context(Testbed())
+        with inside(testbed.generator):
+            port = find_interface(GENERATOR_SIDE).index
+            generator = stack.enter_context(Generator(rig.builder, stream, port, cpu=sender))
+        with inside(testbed.dut):
+            interface = find_interface(DUT_SIDE)
+            root = load_root(rig.builder, rig.state)
+            board = Switchboard.attach(interface, "native", rig.state, rig.generic, root, None)
+        stack.callback(board.release)
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        stack.enter_context(on_cpu(other))
+        began = time.perf_counter()
+        sending = pool.submit(generator.send, packets)
+        swap_us = _swap_while(sending, board, programs)
+        seconds = time.perf_counter() - began
+        _drain(rig, packets)
+        return _Run(swap_us=swap_us, sent=generator.sent, seconds=seconds, counted=rig.totals())
+
+
+def _swap_while(
+    sending: Future[None], board: Switchboard, programs: Sequence[Program]
+) -> list[float]:
+    """The whole way is timed: the look at what the slot holds, and the update."""
+    took: list[float] = []
+    for program in cycle(programs):
+        if sending.done():
+            break
+        began = time.perf_counter_ns()
+        board.put(ENTRY, program)
+        took.append((time.perf_counter_ns() - began) / 1000)
+    sending.result()  # raises what the sender raised
+    return took
+
+
+def _drain(rig: Rig, packets: int) -> None:
+    """The last packets may still be on their way."""
+    deadline = time.monotonic() + DRAIN_S
+    while rig.packets() < packets and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _results(
+    case: Case, run: _Run, stream: Stream, slots: npt.NDArray[np.int64]
+) -> list[Result]:
+    """Packet by packet of the stream: how often it was sent says what its slot has to show."""
+    times = expected_counts(stream, 0, run.sent)
+    lengths = np.array([len(frame) for frame in stream.packets])
+    wanted = np.zeros(run.counted.shape, dtype=np.int64)
+    np.add.at(wanted, slots, np.stack([times, times * lengths], axis=1))
+    difference = run.counted.astype(np.int64) - wanted
+    wrong = int(np.any(difference != 0, axis=1).sum())
+    lost, twice = np.maximum(-difference[:, 0], 0), np.maximum(difference[:, 0], 0)
+    swaps = len(run.swap_us)
+    return [
+        case.count("swaps", "swaps", swaps, swaps),
+        case.count("packets", "packets", run.sent, run.sent),
+        case.count("pps", "1/s", run.sent / run.seconds, run.sent),
+        case.count("lost", "packets", int(lost.sum()), run.sent),
+        case.count("duplicated", "packets", int(twice.sum()), run.sent),
+        case.count("wrong_counters", "slots", wrong, len(np.unique(slots))),
+        case.of("swap_us_p50", quantile_of(run.swap_us, 0.5, "us")),
+        case.of("swap_us_p99", quantile_of(run.swap_us, 0.99, "us")),
+        case.count("swap_us_max", "us", max(run.swap_us), swaps),
+        case.count("slots", "slots", len(np.unique(slots[slots != DEFAULT_SLOT])), len(slots)),
+    ]

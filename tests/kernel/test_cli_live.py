@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands as an operator uses them: processes in a namespace, real traffic, real pins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.kernel.features import Feature
+from iridescent_xdp.kernel.link import Link
+from iridescent_xdp.kernel.netlink import find_interface
+from iridescent_xdp.runtime import RUN
+from iridescent_xdp.state import PINS, State
+from traffic.generator import Generator
+from traffic.mixes import Mix, build
+from traffic.pcap import write_pcap
+from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
+
+pytestmark = pytest.mark.needs(Feature.LIVE_FRAMES, Feature.XDP_NATIVE)
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 20.0
+FIRST_ARM, SLOTS = 3, 64  # enum of bpf/include/iridescent_run.h: entry, fallback, observing, arms
+RULES = 16
+SIGNALLED = 128
+QUICK = {"vlan_depth": "[0, 2]", "rule_layout": '["map", "tree"]', "counter_batch": '"1"'}
+FIXED = {
+    **{"ipv6": "true", "no_ip_options": "false", "no_fragments": "false"},
+    **{"only_protocol": "0", "set_layout": '"trie"'},
+}
+
+
+@dataclass
+class Lab:
+    """A testbed, and the commands run in the namespace of the device under test."""
+
+    bed: Testbed
+    folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return f"{DUT_SIDE}@{os.stat(f'/run/netns/{self.bed.dut}').st_ino}"
+
+    def start(self, *words: object, ns: str = "", before: tuple[str, ...] = ()) -> Any:
+        command = [
+            *("nsenter", f"--net=/run/netns/{ns or self.bed.dut}", *before),
+            *(sys.executable, "-m", "iridescent_xdp.cli", *map(str, words)),
+        ]
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: object, **where: Any) -> tuple[int, str, str]:
+        return finish(self.start(*words, **where))
+
+    def facts(self, *words: object) -> Any:
+        code, out, err = self.run(*words, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    def status(self) -> Any:
+        """What status says of the interface; None when nothing of ours is there."""
+        found = self.facts("status", DUT_SIDE)["interfaces"]
+        return found[0] if found else None
+
+    def config(self, *, toolchain: str = "llvm", points: dict[str, str] = QUICK, **more: str) -> Path:
+        interface = {"function": '"filter"', "toolchain": f'"{toolchain}"'} | {
+            name: value for name, value in more.items() if "." not in name
+        }
+        shift = more.get("policy.sample_shift", "1")
+        lines = [f"[interface.{DUT_SIDE}]", *(f"{k} = {v}" for k, v in interface.items())]
+        lines += [f"[interface.{DUT_SIDE}.policy]", 'default_action = "drop"']
+        lines += [f"sample_shift = {shift}"]
+        lines += [f"[interface.{DUT_SIDE}.search]", f"max_seconds = {more.get('search.s', '8')}"]
+        lines += [f"[interface.{DUT_SIDE}.search.points]"]
+        lines += [f"{k} = {v}" for k, v in (FIXED | points).items()]
+        for number in range(RULES):
+            lines += [f"[[interface.{DUT_SIDE}.rules]]", f"destination_port = {100 + number}"]
+            lines += ['protocol = "udp"', 'action = "drop"']
+        path = self.folder / "site.toml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def xdp_program(self) -> int:
+        with inside(self.bed.dut):
+            return find_interface(DUT_SIDE).xdp_prog_id
+
+    def assert_untouched(self, xdp_program: int = 0) -> None:
+        """The interface is as it was and nothing is pinned or left in /run."""
+        assert self.xdp_program() == xdp_program
+        assert not (PINS / self.key).exists()
+        assert not (RUN / self.key / "record.json").exists()
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=PATIENCE_S + 10)
+    assert "Traceback" not in err, err
+    return process.returncode, out, err
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    """Poll; fails with what the process said when it ends before, or after PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    pytest.fail("it did not come to that in time")
+
+
+def has_event(path: Path, kind: str) -> bool:
+    return path.exists() and f'"event": "{kind}"' in path.read_text()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with Testbed() as bed:
+        made = Lab(bed, tmp_path)
+        key = made.key
+        try:
+            yield made
+        finally:
+            for process in made.started:
+                if process.poll() is None:
+                    process.kill()
+                process.communicate()
+            made.run("detach", DUT_SIDE)
+    left = RUN / key
+    assert not left.exists(), list(left.iterdir())
+
+
+@contextmanager
+def traffic(lab: Lab, *, pps: float | None = None) -> Iterator[Generator]:
+    """Packets into the device under test, counted exactly."""
+    stream = build(Mix(name="lab", flows=64, protocol_shares=(0, 1, 0, 0)))
+    with inside(lab.bed.generator):
+        generator = Generator(Builder(), stream, find_interface(GENERATOR_SIDE).index)
+    with generator:
+        generator.start(pps=pps)
+        yield generator
+
+
+def verdicts(status: Any) -> int:
+    return sum(c["packets"] for c in status["counters"] if c["name"].startswith("verdict"))
+
+
+@pytest.mark.parametrize("toolchain", ["llvm", "bcc"])
+def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
+    config = lab.config(toolchain=toolchain)
+    with traffic(lab) as generator:
+        done = lab.facts("run", config, "--once", "--plot", lab.folder / "search.png")
+        sent = generator.stop()
+    (facts,) = done["interfaces"]
+    search = facts["search"]
+    assert done["exit_code"] == 0
+    assert (search["toolchain"], search["space_size"]) == (toolchain, 4)
+    assert {row["status"] for row in search["variants"]} <= {"winner", "measured", "refused"}
+    assert facts["live"] == search["winner"]
+    assert (lab.folder / "search.png").read_bytes().startswith(b"\x89PNG")
+
+    status = lab.status()
+    assert status["attached"] and status["phase"] == "left running"
+    assert not status["controller"]["alive"]
+    assert status["slots"]["live"]["key"] == facts["live_key"]
+    assert status["slots"]["fallback"]["variant"] == "generic"
+    assert verdicts(status) == sent, "each packet is counted once, through all swaps"
+
+    row = search["variants"][0]
+    told = lab.facts("explain", row["key"])
+    assert told["variant"] == row["label"] and told["trials"]
+    assert told["build"]["toolchain"] == toolchain
+    for which in ("generic", "variant"):
+        assert told["build"][which]["instructions"] > 100
+        assert told["build"][which]["jited_bytes"] > 0
+    assert {p["name"] for p in told["points"]} == {w.split("=")[0] for w in row["label"].split()}
+
+    assert lab.run("detach", DUT_SIDE)[0] == 0
+    lab.assert_untouched()
+    code, _, err = lab.run("detach", DUT_SIDE)
+    assert code == 6 and "nothing of ours is attached to 'dut0'" in err
+
+
+def test_interrupt_in_the_middle_of_a_search(lab: Lab) -> None:
+    events = lab.folder / "events.jsonl"
+    with traffic(lab):
+        process = lab.start("run", lab.config(**{"search.s": "60"}, points={}), "--events", events)
+        until(lambda: has_event(events, "trial"), process)
+        process.send_signal(signal.SIGINT)
+        code, out, _ = finish(process)
+    assert code == 0
+    assert f"'{'generic'}' stays attached" in out
+    status = lab.status()
+    assert status["attached"] and status["phase"] == "left running"
+    assert status["slots"]["live"]["variant"] == "generic"
+    assert _filled(lab) <= {0, 1}, "the arms are gone"
+
+
+def _filled(lab: Lab) -> set[int]:
+    template, _ = Builder().helper("root")
+    with closing(State.adopt(PINS / lab.key, template)) as state:
+        return {n for n in range(SLOTS) if state["slots"].read(n) is not None}
+
+
+def test_kill_in_a_trial_then_status_then_a_new_run(lab: Lab) -> None:
+    config = lab.config(**{"policy.sample_shift": "12", "search.s": "60"})  # long trials
+    with traffic(lab, pps=200_000) as generator:
+        process = lab.start("run", config)
+        until(lambda: lab.status() and _live(lab) == "dispatcher", process)
+        process.kill()
+        process.wait()
+        status = lab.status()
+        assert status["phase"] == "search interrupted: traffic goes through proven arms"
+        assert status["attached"] and not status["controller"]["alive"]
+        counted = verdicts(status)
+        done = lab.facts("run", lab.config(), "--once")
+        sent = generator.stop()
+    assert done["interfaces"][0]["adopted"]
+    assert verdicts(lab.status()) == sent > counted, "counters are kept and nothing is lost"
+
+
+def _live(lab: Lab) -> str:
+    return str(lab.status()["slots"].get("live", {}).get("variant", ""))
+
+
+def test_foreign_program_is_refused_by_name(lab: Lab) -> None:
+    template, insns = Builder().helper("empty")
+    with closing(State.create(template)) as state, state.load(insns, "their_program") as theirs:
+        with inside(lab.bed.dut):
+            link = Link.attach(theirs, find_interface(DUT_SIDE), "native")
+        with closing(link):
+            code, _, err = lab.run("run", lab.config(), "--once")
+            assert code == 6
+            assert "'their_program'" in err and "not ours" in err
+            assert len(err.strip().splitlines()) == 1
+            lab.assert_untouched(theirs.info.prog_id)
+            _, out, _ = lab.run("status", DUT_SIDE)
+            assert "their_program" in out
+
+
+def test_unknown_interface(lab: Lab) -> None:
+    text = lab.config().read_text().replace(DUT_SIDE, "nowhere0")
+    (lab.folder / "site.toml").write_text(text)
+    code, _, err = lab.run("run", "site.toml", "--once")
+    assert code == 6
+    assert "no interface 'nowhere0'" in err and DUT_SIDE in err
+    lab.assert_untouched()
+
+
+def test_mtu_too_large_for_native(tmp_path: Path) -> None:
+    with Testbed(mtu=9000) as bed:
+        lab = Lab(bed, tmp_path)
+        code, _, err = lab.run("run", lab.config(mode='"native"'), "--once")
+        assert code == 6
+        assert "MTU of 9000" in err and "mtu 1500" in err
+        lab.assert_untouched()
+
+
+@pytest.mark.parametrize("words", [("run", "site.toml", "--once"), ("status",), ("detach", DUT_SIDE)])
+def test_missing_capability(lab: Lab, words: tuple[str, ...]) -> None:
+    lab.config()
+    caps = "-bpf,-net_admin,-sys_admin"
+    code, out, err = lab.run(*words, before=("setpriv", f"--bounding-set={caps}"))
+    assert code == 5
+    assert out == "" and len(err.strip().splitlines()) == 1
+    assert "CAP_BPF" in err and "CAP_NET_ADMIN" in err
+    lab.assert_untouched()
+
+
+def test_no_traffic(lab: Lab) -> None:
+    code, out, err = lab.run("run", lab.config(), "--once")
+    assert code == 0
+    assert "no traffic seen for 3 s; generic stays" in err
+    assert "'generic' stays attached" in out
+    assert lab.status()["slots"]["live"]["variant"] == "generic"
+
+
+def test_somebody_detaches_while_it_watches(lab: Lab) -> None:
+    process = lab.start("run", lab.config())
+    until(lambda: (PINS / lab.key / "link").exists(), process)
+    with closing(Link.adopt(PINS / lab.key / "link", "native")) as link:
+        link.detach()
+    code, _, err = finish(process)
+    assert code == 6
+    assert f"'{DUT_SIDE}' is not attached any more" in err
+    status = lab.status()
+    assert not status["attached"] and "detached" in status["stale"]
+
+
+def test_detach_asks_for_force_while_a_controller_lives(lab: Lab) -> None:
+    process = lab.start("run", lab.config())
+    until(lambda: lab.status() and lab.status()["attached"], process)
+    assert lab.status()["controller"] == {"alive": True, "pid": process.pid}
+    code, _, err = lab.run("detach", DUT_SIDE)
+    assert code == 6 and f"process {process.pid}" in err and "--force" in err
+    assert lab.xdp_program()
+    assert lab.run("detach", DUT_SIDE, "--force")[0] == 0
+    assert finish(process)[0] == 0
+    lab.assert_untouched()
+
+
+def test_detach_with_half_of_the_pins(lab: Lab) -> None:
+    assert lab.run("run", lab.config(), "--once")[0] == 0
+    (PINS / lab.key / "map_slots").unlink()
+    status = lab.status()
+    assert status["attached"] and any("map_slots" in line for line in status["problems"])
+    assert lab.run("detach", DUT_SIDE)[0] == 0
+    lab.assert_untouched()
+
+
+def test_interface_is_gone(lab: Lab) -> None:
+    assert lab.run("run", lab.config(), "--once")[0] == 0
+    from pyroute2 import IPRoute
+
+    with inside(lab.bed.dut), IPRoute() as route:
+        route.link("del", ifname=DUT_SIDE)
+    status = lab.status()
+    assert not status["attached"] and "interface is gone" in status["stale"]
+    assert lab.run("detach", DUT_SIDE)[0] == 0
+    assert not (PINS / lab.key).exists()
+
+
+def test_template_that_does_not_build(lab: Lab) -> None:
+    (lab.folder / "bad.bpf.c").write_text(
+        '#include "iridescent.h"\n'
+        'SPEC_BOOL(tuning, fast, false, "a point");\n'
+        "static __always_inline int bad(struct xdp_md *ctx)\n"
+        "{\n\treturn *(char *)(long)ctx->data_end + fast;\n}\nSPEC_PROGRAM(bad)\n"
+    )
+    path = lab.folder / "site.toml"
+    path.write_text(f'[interface.{DUT_SIDE}]\nfunction = "bad.bpf.c"\ntoolchain = "llvm"\n')
+    code, _, err = lab.run("run", path, "--once")
+    assert code == 3
+    assert "verifier refuses" in err and len(err.strip().splitlines()) == 1
+    lab.assert_untouched()
+
+
+def test_replayed_capture_is_counted(lab: Lab) -> None:
+    assert lab.run("run", lab.config(), "--once")[0] == 0
+    pcap, count = lab.folder / "some.pcap", 99_991  # a prime
+    write_pcap(pcap, build(Mix(name="some", flows=64)))
+    words = ("--interface", GENERATOR_SIDE, "--pcap", pcap, "--count", count)
+    code, out, err = lab.run("traffic", "send", *words, ns=lab.bed.generator)
+    assert code == 0, err
+    assert "sent 99,991 packets" in out
+    assert verdicts(lab.status()) == count
+
+
+def test_demo_leaves_its_files_and_nothing_else(lab: Lab) -> None:
+    before = set(PINS.iterdir()) if PINS.is_dir() else set()
+    folder = lab.folder / "shown"
+    code, out, err = lab.run("demo", "--seconds", "3", "--output", folder, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["demo"]["sent"] == facts["demo"]["counted"] > 0
+    assert facts["demo"]["swaps"] > 0
+    assert len(facts["sentences"]) == 2
+    names = {"demo.toml", "demo.png", "events.jsonl", "summary.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    left = set(PINS.iterdir()) - before if PINS.is_dir() else set()
+    assert not [path for path in left if path.name.startswith(f"{DUT_SIDE}@")]
