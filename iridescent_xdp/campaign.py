@@ -138,7 +138,7 @@ class Campaign:
             if b.refused
         ]
         for item in built:
-            self._note(item)
+            self._note(item)  # also those that never get to a trial
         good = [b for b in built if not b.refused]
         if good:
             outcomes += self._measured(good, samples)
@@ -162,7 +162,7 @@ class Campaign:
 
     def _measured(self, built: Sequence[Built], samples: int) -> list[Outcome]:
         try:
-            results = self._trial(built, samples)
+            results = self.trial(built, samples)
         except MeasurementError as error:
             self.controller.events.tell("trial_failed", reason=str(error))
             return [
@@ -178,7 +178,7 @@ class Campaign:
             for b, result in zip(built, results[2:], strict=True)
         ]
 
-    def _trial(self, built: Sequence[Built], samples: int) -> list[ArmResult]:
+    def trial(self, built: Sequence[Built], samples: int) -> list[ArmResult]:
         """Generic, generic again, then the candidates, all on the same traffic."""
         controller, shop = self.controller, self.workshop
         arms = [shop.generic, shop.twin]
@@ -198,6 +198,7 @@ class Campaign:
             for arm in arms[2:]:
                 arm.program.close()
         for item, result in zip(built, results[2:], strict=True):
+            self._note(item)
             self._update(item, result, results[0])
         self._tell_trial(results)
         return results
@@ -238,7 +239,7 @@ class Campaign:
             return
         self._deadline = max(self._deadline, time.monotonic() + TRIAL_TIMEOUT_S)
         try:
-            results = self._trial(finalists, FINAL_SAMPLES)
+            results = self.trial(finalists, FINAL_SAMPLES)
         except MeasurementError as error:
             self.controller.events.tell("kept", reason=str(error))
             return

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from iridescent_xdp.statistics import Effect
 
 Facts = Mapping[str, Any]
+BUSIEST = 16  # counters that status shows beside the verdicts
 _STYLES = {"winner": "bold green", "refused": "red"}
 
 
@@ -171,9 +172,13 @@ def _counters(rows: Sequence[Facts]) -> list[RenderableType]:
     if not rows:
         return []
     table = _table("counted", "packets", "bytes", right=("packets", "bytes"))
-    for row in rows:
+    verdicts = [row for row in rows if row["name"].startswith("verdict ")]
+    others = [row for row in rows if row not in verdicts]
+    busiest = sorted(others, key=lambda row: -row["packets"])[:BUSIEST]
+    for row in (*verdicts, *busiest):
         table.add_row(row["name"], f"{row['packets']:,}", f"{row['bytes']:,}")
-    return [table]
+    left_out = len(others) - len(busiest)
+    return [table, *([Text(f"and {left_out} more: --json lists all")] if left_out else [])]
 
 
 # -- templates and variants ----------------------------------------------------------------

@@ -10,6 +10,7 @@ from iridescent_xdp.bench.functions import functions
 from iridescent_xdp.bench.overhead import overhead
 from iridescent_xdp.bench.peers import peers
 from iridescent_xdp.bench.results import Options, Result
+from iridescent_xdp.bench.search import search
 from iridescent_xdp.bench.swap import swap
 
 Suite = Callable[[Options], list[Result]]
@@ -20,4 +21,5 @@ SUITES: Mapping[str, Suite] = {
     "functions": functions,
     "peers": peers,
     "overhead": overhead,
+    "search": search,
 }

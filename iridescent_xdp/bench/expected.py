@@ -2,8 +2,8 @@
 """Where a packet of the suites has to be counted, said in Python.
 
 Independent of the C code and of the code that builds packets: addresses are compared by
-``ipaddress``. Only what the suites send is understood: Ethernet with up to two tags, IPv4 and
-IPv6 without extension headers, whole TCP, UDP and ICMP, and later fragments of IPv4.
+``ipaddress``. Only what the suites send is understood: Ethernet with up to two tags, IPv4 with
+options, IPv6 with a hop-by-hop and a fragment header; TCP, UDP and ICMP.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from iridescent_xdp.functions.rules import TCP, UDP, Rule
 DEFAULT_SLOT = 1024  # SLOT_DEFAULT of bpf/include/filter_tables.h
 _TAGS = (0x8100, 0x88A8)
 _ICMP = (1, 58)
+_HOP_BY_HOP, _FRAGMENT = 0, 44
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +51,45 @@ def _look(frame: bytes) -> _Seen:
     while kind in _TAGS:
         at += 4
         (kind,) = struct.unpack_from("!H", frame, at)
-    at += 2
     if kind == 0x0800:
-        first, fragment, protocol = struct.unpack_from("!B5xHxB", frame, at)
-        addresses, width, end = at + 12, 4, at + (first & 15) * 4
-        later = bool(fragment & 0x1FFF)
-    elif kind == 0x86DD:
-        protocol = frame[at + 6]
-        addresses, width, end = at + 8, 16, at + 40
-        later = False
-    else:
-        raise _unexpected(frame)
+        return _look_ipv4(frame, at + 2)
+    if kind == 0x86DD:
+        return _look_ipv6(frame, at + 2)
+    raise _unexpected(frame)
+
+
+def _look_ipv4(frame: bytes, at: int) -> _Seen:
+    first, fragment, protocol = struct.unpack_from("!B5xHxB", frame, at)
+    source, destination = frame[at + 12 : at + 16], frame[at + 16 : at + 20]
+    later = bool(fragment & 0x1FFF)
+    return _seen(frame, source, destination, protocol, None if later else at + (first & 15) * 4)
+
+
+def _look_ipv6(frame: bytes, at: int) -> _Seen:
+    source, destination = frame[at + 8 : at + 24], frame[at + 24 : at + 40]
+    protocol, end, later = frame[at + 6], at + 40, False
+    if protocol == _HOP_BY_HOP:
+        protocol, end = frame[end], end + (frame[end + 1] + 1) * 8
+    if protocol == _FRAGMENT:
+        later = struct.unpack_from("!H", frame, end + 2)[0] >> 3 != 0
+        protocol, end = frame[end], end + 8
+    return _seen(frame, source, destination, protocol, None if later else end)
+
+
+def _seen(
+    frame: bytes, source: bytes, destination: bytes, protocol: int, transport: int | None
+) -> _Seen:
+    """``transport`` is where the ports would be; None in a later fragment."""
     if protocol not in (TCP, UDP, *_ICMP):
         raise _unexpected(frame)
-    has_ports = protocol in (TCP, UDP) and not later
+    if protocol in _ICMP:
+        transport = None
     return _Seen(
-        source=ip_address(frame[addresses : addresses + width]),
-        destination=ip_address(frame[addresses + width : addresses + 2 * width]),
+        source=ip_address(source),
+        destination=ip_address(destination),
         protocol=protocol,
-        ports=struct.unpack_from("!HH", frame, end) if has_ports else None,
-        tcp_flags=frame[end + 13] if has_ports and protocol == TCP else None,
+        ports=None if transport is None else struct.unpack_from("!HH", frame, transport),
+        tcp_flags=None if transport is None or protocol != TCP else frame[transport + 13],
     )
 
 

@@ -13,6 +13,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from iridescent_xdp.errors import AttachError
 from iridescent_xdp.kernel import bpf
 
+# NET_NS_INIT_INO of <linux/nsfs.h>: the first namespace's inode, from Linux 6.18 on
+INITIAL_NAMESPACE = 0xEFFF_FFF9
 _MODES = {0: "none", 1: "native", 2: "generic", 3: "offload", 4: "several"}
 
 
@@ -78,6 +80,6 @@ def namespace_key(name: str) -> str:
     here = os.stat("/proc/thread-self/ns/net").st_ino
     try:
         first = os.stat("/proc/1/ns/net").st_ino
-    except OSError:
-        return name
+    except OSError:  # hidden, as in some containers
+        first = INITIAL_NAMESPACE
     return name if here == first else f"{name}@{here}"

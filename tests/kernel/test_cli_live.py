@@ -83,7 +83,9 @@ class Lab:
         found = self.facts("status", DUT_SIDE)["interfaces"]
         return found[0] if found else None
 
-    def config(self, *, toolchain: str = "llvm", points: dict[str, str] = QUICK, **more: str) -> Path:
+    def config(
+        self, *, toolchain: str = "llvm", points: dict[str, str] = QUICK, **more: str
+    ) -> Path:
         interface = {"function": '"filter"', "toolchain": f'"{toolchain}"'} | {
             name: value for name, value in more.items() if "." not in name
         }
@@ -167,13 +169,19 @@ def verdicts(status: Any) -> int:
 
 @pytest.mark.parametrize("toolchain", ["llvm", "bcc"])
 def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
-    config = lab.config(toolchain=toolchain)
+    events = lab.folder / "events.jsonl"
+    words = ("run", lab.config(toolchain=toolchain), "--events", events)
+    process = lab.start(*words, "--plot", lab.folder / "search.png", "--json")
+    until(lambda: (PINS / lab.key / "link").exists(), process)
     with traffic(lab) as generator:
-        done = lab.facts("run", config, "--once", "--plot", lab.folder / "search.png")
+        until(lambda: {s for s in ("swap", "kept") if has_event(events, s)}, process)
         sent = generator.stop()
+    process.send_signal(signal.SIGTERM)
+    code, out, _ = finish(process)
+    done = json.loads(out)
     (facts,) = done["interfaces"]
     search = facts["search"]
-    assert done["exit_code"] == 0
+    assert code == done["exit_code"] == 0
     assert (search["toolchain"], search["space_size"]) == (toolchain, 4)
     assert {row["status"] for row in search["variants"]} <= {"winner", "measured", "refused"}
     assert facts["live"] == search["winner"]
@@ -276,7 +284,9 @@ def test_mtu_too_large_for_native(tmp_path: Path) -> None:
         lab.assert_untouched()
 
 
-@pytest.mark.parametrize("words", [("run", "site.toml", "--once"), ("status",), ("detach", DUT_SIDE)])
+@pytest.mark.parametrize(
+    "words", [("run", "site.toml", "--once"), ("status",), ("detach", DUT_SIDE)]
+)
 def test_missing_capability(lab: Lab, words: tuple[str, ...]) -> None:
     lab.config()
     caps = "-bpf,-net_admin,-sys_admin"
