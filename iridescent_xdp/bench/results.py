@@ -66,6 +66,8 @@ NEEDS: Mapping[tuple[str, ...], Need] = {
     ("functions", "handwritten_ratio"): _at_most(1.05),
     ("peers", "peer_ratio"): Need(bound=1),
     ("overhead", "steady_pct"): _at_most(2),
+    ("search", "right_share"): Need(bound=0.9),
+    ("search", "false_swaps"): _at_most(0),
 }
 
 

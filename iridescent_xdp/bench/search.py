@@ -69,7 +69,7 @@ def search(options: Options) -> list[Result]:
         options.tell(f"search: run {seed}: {plan.label(winner)}, {lag_ns:.1f} ns behind the oracle")
     swaps, decisions = _false_swaps(builder, stream, options)
     return [
-        case.count("right", "runs", right, runs),
+        case.count("right_share", "", right / runs, runs),
         case.count("false_swaps", "decisions", swaps, decisions),
         case.median("search_s", "s", seconds),
         case.count("variants", "", len(times), 1),

@@ -39,7 +39,7 @@ def wide_set(seed: int) -> tuple[Network, ...]:
     while len(found) < SET_ENTRIES:
         if rng.random() < 0.7:
             base = 10 << 24 | rng.getrandbits(24)
-            found[IPv4Network((base, rng.randint(12, 32)), strict=False)] = None
+            found[IPv4Network((base, rng.randint(17, 32)), strict=False)] = None
         else:
             base = 0x20010DB8 << 96 | rng.getrandbits(24) << 72 | rng.getrandbits(16)
             found[IPv6Network((base, rng.randint(36, 128)), strict=False)] = None
