@@ -153,7 +153,8 @@ class Controller:
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
             mode = previous.mode if previous is not None else self.plan.config.mode
-            self.board = Switchboard.adopt(self.interface, mode, state, self.pins)
+            root_id = previous.root_id if previous is not None else 0
+            self.board = Switchboard.adopt(self.interface, mode, state, self.pins, root_id=root_id)
         except (OSError, IridescentError):
             state.close()
             raise

@@ -85,6 +85,16 @@ def _add_trial(found: History, at: float, arms: Sequence[Mapping[str, Any]]) -> 
 
 def plot_search(events: Iterable[Event], path: Path, title: str = "") -> None:
     """Write the picture as PNG. Raises IridescentError when ``path`` cannot be written."""
+    try:
+        draw_search(events, title).savefig(path, dpi=DPI, format="png")
+    except OSError as error:
+        raise IridescentError(
+            f"cannot write the picture {path}: {error.strerror}", cure="choose another file"
+        ) from error
+
+
+def draw_search(events: Iterable[Event], title: str = "") -> Figure:
+    """The picture as a figure with one axes."""
     found = history(events)
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
@@ -97,12 +107,7 @@ def plot_search(events: Iterable[Event], path: Path, title: str = "") -> None:
     _mark_ends(axes, found, styles)
     _mark_swaps(axes, found)
     figure.legend(handles=_legend(found, styles), loc="outside lower left", frameon=False)
-    try:
-        figure.savefig(path, dpi=DPI, format="png")
-    except OSError as error:
-        raise IridescentError(
-            f"cannot write the picture {path}: {error.strerror}", cure="choose another file"
-        ) from error
+    return figure
 
 
 def _title(found: History) -> str:

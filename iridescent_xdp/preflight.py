@@ -106,29 +106,25 @@ class Preflight:
         self._trial.reset()
         runner, expected = program.runner(), iter(self._expected)
         for number, chunk in enumerate(self._chunks()):
-            for name, frame in chunk:
-                what = _difference(next(expected), runner.run(frame))
-                if what:
-                    return Difference(packet=name, frame=frame, what=what)
-            if self._trial.effects() != self._expected_effects[number]:
-                return self._first_effect(program, number)
+            told = [_difference(next(expected), runner.run(frame)) for _, frame in chunk]
+            if any(told) or self._trial.effects() != self._expected_effects[number]:
+                return self._first(program, number)
         return None
 
-    def _first_effect(self, program: Program, number: int) -> Difference:
-        """The state differs after chunk ``number``: find the packet that does it, one by one."""
+    def _first(self, program: Program, number: int) -> Difference:
+        """Something differs in chunk ``number``: find the packet that does it, one by one."""
         self._reference.reset()
         self._trial.reset()
         start = number * CHUNK
         for index, (name, frame) in enumerate(self.packets[: start + CHUNK]):
-            self._reference.generic.run(frame)
-            program.run(frame)
+            what = _difference(self._reference.generic.run(frame), program.run(frame))
             if index < start:
                 continue
-            what = _effect(self._reference.effects(), self._trial.effects())
+            what = what or _effect(self._reference.effects(), self._trial.effects())
             if what:
                 return Difference(packet=name, frame=frame, what=what)
         name, frame = self.packets[min(start + CHUNK, len(self.packets)) - 1]
-        return Difference(packet=name, frame=frame, what="the state differs, but not every time")
+        return Difference(packet=name, frame=frame, what="it differs, but not every time")
 
     def close(self) -> None:
         """Give both sandboxes back."""

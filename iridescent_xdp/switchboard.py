@@ -38,6 +38,7 @@ class Switchboard:
         self.state = state
         self.pins = pins
         self.root: Program | None = None
+        self.root_id = 0
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
         self.swaps = 0  # changes of slot 0, trials included
 
@@ -60,7 +61,7 @@ class Switchboard:
         board = cls(Link(-1, mode), state, pins)
         board._write(FALLBACK, generic)
         board._write(ENTRY, generic)
-        board.root = root
+        board.root, board.root_id = root, root.info.prog_id
         if pins is not None:
             pins.mkdir(mode=0o700, parents=True, exist_ok=False)
         try:
@@ -77,8 +78,13 @@ class Switchboard:
         return board
 
     @classmethod
-    def adopt(cls, interface: Interface, mode: str, state: State, pins: Path) -> Self:
-        """Take over what is attached, without a gap. Raises StateError or AttachError."""
+    def adopt(
+        cls, interface: Interface, mode: str, state: State, pins: Path, *, root_id: int = 0
+    ) -> Self:
+        """Take over what is attached, without a gap; ``root_id`` is our root, 0 if not known.
+
+        Raises StateError or AttachError.
+        """
         link = Link.adopt(pins / "link", mode)
         info = link.info
         if info.ifindex != interface.index:
@@ -88,7 +94,14 @@ class Switchboard:
                 f"'{interface.name}' ({interface.index})",
                 cure="run 'iridescent detach' for it",
             )
+        if root_id not in (0, info.prog_id):
+            link.close()
+            raise AttachError(
+                f"somebody replaced the root program on '{interface.name}' (id {info.prog_id})",
+                cure=f"run 'iridescent detach {interface.name}' first",
+            )
         board = cls(link, state, pins)
+        board.root_id = info.prog_id
         for slot in range(state["slots"].spec.entries):
             board.expected[slot] = board.holds(slot)
         return board
@@ -135,7 +148,7 @@ class Switchboard:
                 f"'{interface.name}' is not attached any more: it was detached or removed",
                 cure="see 'iridescent status'; run again to attach",
             )
-        if self.root is not None and info.prog_id != self.root.info.prog_id:
+        if info.prog_id != self.root_id:
             raise AttachError(
                 f"somebody replaced the root program on '{interface.name}' (id {info.prog_id})",
                 cure="see 'iridescent status'",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Protocol, Self
 
 import numpy as np
@@ -199,15 +200,20 @@ class StreamTimer:
     def rounds(
         self, programs: Mapping[str, Program], n: int, *, before: Callable[[], None] | None = None
     ) -> dict[str, list[float]]:
-        """``n`` interleaved rounds over all programs, after one to warm up; in nanoseconds."""
+        """``n`` interleaved rounds over all programs, after one to warm up; in nanoseconds.
+
+        Each round has another order, so that no program always comes after the same one.
+        """
         results: dict[str, list[float]] = {name: [] for name in programs}
+        order, random = list(programs), Random(n)
         for number in range(n + 1):
             if before is not None:
                 before()
             self._calibrate()
             base = self.raw_ns(self.empty) - self.floor_ns()
-            for name, program in programs.items():
-                value = self.raw_ns(program) - base
+            random.shuffle(order)
+            for name in order:
+                value = self.raw_ns(programs[name]) - base
                 if number:
                     results[name].append(value)
         return results

@@ -101,7 +101,7 @@
 #define SPEC_PSEUDO_VALUE 2
 #define SPEC_PSEUDO_CONST 15 /* our own: the loader puts a plain number there */
 
-/* The map as helpers want it, and the address of an array map's first value. */
+/* The map as helpers want it, and the address of the value of an array map with one entry. */
 #define MAP(name)	((void *)bpf_pseudo_fd(SPEC_PSEUDO_MAP, MAP_FD(name)))
 #define MAP_VALUE(name) ((name##__value *)bpf_pseudo_fd(SPEC_PSEUDO_VALUE, MAP_FD(name)))
 

@@ -41,7 +41,7 @@ struct arm_stats {
 
 struct carry {
 	__u64 began_ns;
-	__u32 arm;
+	__u32 arm; /* its number plus one; 0: the packet did not come from an arm */
 	__u32 pad;
 };
 
@@ -94,7 +94,7 @@ static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 
 	if (arm && carry) {
 		arm->misses[point]++;
-		carry->arm = number;
+		carry->arm = number + 1;
 		carry->began_ns = spec_role == ROLE_ARM ? arm->began_ns : 0;
 	}
 	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
@@ -144,10 +144,11 @@ static __always_inline void spec_end(struct arm_stats *arm, int verdict)
 		__u32 zero = 0;
 		struct carry *carry = bpf_map_lookup_elem(MAP(carry), &zero);
 
-		if (!carry)
+		if (!carry || !carry->arm)
 			return;
-		arm = spec_arm_stats(carry->arm);
+		arm = spec_arm_stats(carry->arm - 1);
 		began_ns = carry->began_ns;
+		carry->arm = 0; /* the next packet may come from the dispatcher itself */
 	} else if (arm) {
 		began_ns = arm->began_ns;
 	}

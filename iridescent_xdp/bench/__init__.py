@@ -12,6 +12,7 @@ from iridescent_xdp.bench.peers import peers
 from iridescent_xdp.bench.results import Options, Result
 from iridescent_xdp.bench.search import search
 from iridescent_xdp.bench.swap import swap
+from iridescent_xdp.bench.verdict_cache import verdict_cache
 
 Suite = Callable[[Options], list[Result]]
 
@@ -22,4 +23,5 @@ SUITES: Mapping[str, Suite] = {
     "peers": peers,
     "overhead": overhead,
     "search": search,
+    "cache": verdict_cache,
 }

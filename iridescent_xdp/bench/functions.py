@@ -84,11 +84,11 @@ def _live(
                 rates = dut.turns(enter, options.pick(20, 6), options.pick(100, 30) / 1000)
             if way == "threaded" and not rates.saturated:
                 options.tell(f"functions/{case.name}: the sender was the limit, not the filter")
-            pps = rates.pps
+            mpps = rates.mpps
             results.append(
-                case.of(f"throughput_ratio{suffix}", ratio(pps["specialized"], pps["generic"]))
+                case.of(f"throughput_ratio{suffix}", ratio(mpps["specialized"], mpps["generic"]))
             )
             results += [
-                case.median(f"{name}_pps{suffix}", "1/s", values) for name, values in pps.items()
+                case.median(f"{name}_mpps{suffix}", "Mpps", values) for name, values in mpps.items()
             ]
     return results

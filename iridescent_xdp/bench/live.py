@@ -37,10 +37,12 @@ def cpus() -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Packets per second by name, one for each turn; ``supplied`` is what the sender brought
-    per packet that was counted."""
+    """Millions of packets per second by name, one for each turn.
 
-    pps: Mapping[str, Sequence[float]]
+    ``supplied`` is what the sender brought per packet that was counted.
+    """
+
+    mpps: Mapping[str, Sequence[float]]
     supplied: float
 
     @property
@@ -85,25 +87,24 @@ class Dut:
 
         ``enter`` makes a program live, by name. Raises MeasurementError when nothing arrived.
         """
-        pps: dict[str, list[float]] = {name: [] for name in enter}
+        mpps: dict[str, list[float]] = {name: [] for name in enter}
         sent = counted = 0
         self.generator.start()
         try:
             time.sleep(WARM_UP_S)
             for number in range(n):
-                names = list(enter) if number % 2 == 0 else list(reversed(enter))
-                for name in names:
+                for name in list(enter)[:: 1 if number % 2 == 0 else -1]:
                     enter[name]()
                     time.sleep(seconds / 4)  # what was under way
                     packets, brought, taken_s = self._turn(seconds)
-                    pps[name].append(packets / taken_s)
+                    mpps[name].append(packets / taken_s / 1e6)
                     counted += packets
                     sent += brought
         finally:
             self.generator.stop()
         if not counted:
             raise MeasurementError("no packet arrived", cure="run 'iridescent doctor'")
-        return Rates(pps=pps, supplied=sent / counted)
+        return Rates(mpps=mpps, supplied=sent / counted)
 
     def _turn(self, seconds: float) -> tuple[int, int, float]:
         packets, sent, began = self.rig.packets(), self.generator.sent, time.perf_counter()

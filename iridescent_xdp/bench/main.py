@@ -12,8 +12,7 @@ import click
 from iridescent_xdp.bench import SUITES
 from iridescent_xdp.bench.environment import environment
 from iridescent_xdp.bench.results import Options, Result, document, table
-from iridescent_xdp.cli import tell
-from iridescent_xdp.commands.output import emit_json, show
+from iridescent_xdp.commands.output import emit_json, show, tell
 from iridescent_xdp.errors import ConfigError, IridescentError
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import get_args
 
 from iridescent_xdp.bench.rules import RULES
@@ -17,7 +17,7 @@ FLOWS = 1024
 SEED = 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def edge_traffic(locality: Locality, break_share: float = 0.0) -> Stream:
     """64-byte packets that meet the 64 rules.
 

@@ -36,12 +36,12 @@ def overhead(options: Options) -> list[Result]:
                 "steady": lambda: dut.attach(rig.root()),
                 "direct": lambda: dut.attach(winner),
             }
-            pps = dut.turns(enter, options.pick(41, 6), options.pick(100, 30) / 1000).pps
+            mpps = dut.turns(enter, options.pick(41, 6), options.pick(100, 30) / 1000).mpps
     return [
         case.of("steady_pct", _percent(ratio(times["steady"], times["direct"]))),
-        case.of("steady_live_pct", _percent(ratio(pps["direct"], pps["steady"]))),
+        case.of("steady_live_pct", _percent(ratio(mpps["direct"], mpps["steady"]))),
         *(case.median(f"{name}_ns", "ns", values) for name, values in times.items()),
-        *(case.median(f"{name}_pps", "1/s", values) for name, values in pps.items()),
+        *(case.median(f"{name}_mpps", "Mpps", values) for name, values in mpps.items()),
     ]
 
 

@@ -41,7 +41,7 @@ class Need:
         return value >= self.bound if self.at_least else value <= self.bound
 
     def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {self.bound:,g}"
+        return f"{'>=' if self.at_least else '<='} {show(self.bound)}"
 
 
 def _at_most(bound: float) -> Need:
@@ -149,21 +149,27 @@ def document(environment: Mapping[str, object], results: Iterable[Result]) -> di
 
 def table(results: Iterable[Result]) -> Table:
     """The same figures for people, with what is asked of them."""
-    shown = Table("suite", "case", "metric", title="bench")
+    shown = Table("suite", "case", title="bench")
+    shown.add_column("metric", no_wrap=True)
     for heading in ("value", "99 % interval", "n"):
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("needed")
     for result in results:
         need = need_of(result)
         interval = f"{show(result.low)} .. {show(result.high)}"
         shown.add_row(
             *(result.suite, result.case, result.metric),
-            f"{show(result.value)} {result.unit}".rstrip(),
+            f"{show(result.value)} {_short(result.unit)}".rstrip(),
             interval if result.low < result.high else "",
             f"{result.n:,}",
             "" if need is None else f"{need} {'met' if need.holds(result.value) else 'MISSED'}",
         )
     return shown
+
+
+def _short(unit: str) -> str:
+    """A unit that the name of the metric does not tell."""
+    return unit if len(unit) <= 4 else ""
 
 
 def show(value: float) -> str:

@@ -114,10 +114,16 @@ class Rig:
     # -- the winner ------------------------------------------------------------------------
 
     def candidates(self, options: Options) -> list[Variant]:
-        """Every combination of narrowings and layouts; the quick form narrows all or nothing."""
-        template = self.function.template
-        depths = {"vlan_depth": (self.variant["vlan_depth"], NARROWED["vlan_depth"])}
-        space = Space(points=template.points, generic=self.variant, restrict=depths)
+        """Every combination of narrowings and layouts.
+
+        The quick form narrows all or nothing and does not batch counters.
+        """
+        restrict: dict[str, tuple[int, ...]] = {}
+        restrict["vlan_depth"] = (self.variant["vlan_depth"], NARROWED["vlan_depth"])
+        if options.quick:
+            restrict["counter_batch"] = (self.variant["counter_batch"],)
+        points = self.function.template.points
+        space = Space(points=points, generic=self.variant, restrict=restrict)
         found = [v for v in space if self.function.infeasible(v) is None]
         if options.quick:
             found = [v for v in found if len({v[name] == n for name, n in NARROWED.items()}) == 1]

@@ -26,7 +26,7 @@ from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.preflight import on_cpu
 from iridescent_xdp.switchboard import ENTRY, Switchboard, load_root
-from traffic.generator import Generator
+from traffic.generator import SENDERS, Generator
 from traffic.mix_stream import Stream, expected_counts
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
@@ -98,10 +98,12 @@ def _under_traffic(rig: Rig, stream: Stream, programs: Sequence[Program], packet
             root = load_root(rig.builder, rig.state)
             board = Switchboard.attach(interface, "native", rig.state, rig.generic, root, None)
         stack.callback(board.release)
-        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=SENDERS))
         stack.enter_context(on_cpu(other))
         began = time.perf_counter()
-        sending = pool.submit(generator.send, packets)
+        parts = [packets // SENDERS] * (SENDERS - 1)
+        parts.append(packets - sum(parts))
+        sending = [pool.submit(generator.send, part) for part in parts]
         swap_us = _swap_while(sending, board, programs)
         seconds = time.perf_counter() - began
         _drain(rig, packets)
@@ -109,17 +111,18 @@ def _under_traffic(rig: Rig, stream: Stream, programs: Sequence[Program], packet
 
 
 def _swap_while(
-    sending: Future[None], board: Switchboard, programs: Sequence[Program]
+    sending: Sequence[Future[None]], board: Switchboard, programs: Sequence[Program]
 ) -> list[float]:
     """The whole way is timed: the look at what the slot holds, and the update."""
     took: list[float] = []
     for program in cycle(programs):
-        if sending.done():
+        if all(future.done() for future in sending):
             break
         began = time.perf_counter_ns()
         board.put(ENTRY, program)
         took.append((time.perf_counter_ns() - began) / 1000)
-    sending.result()  # raises what the sender raised
+    for future in sending:
+        future.result()  # raises what the sender raised
     return took
 
 
@@ -130,27 +133,37 @@ def _drain(rig: Rig, packets: int) -> None:
         time.sleep(0.01)
 
 
-def _results(
-    case: Case, run: _Run, stream: Stream, slots: npt.NDArray[np.int64]
-) -> list[Result]:
-    """Packet by packet of the stream: how often it was sent says what its slot has to show."""
-    times = expected_counts(stream, 0, run.sent)
-    lengths = np.array([len(frame) for frame in stream.packets])
-    wanted = np.zeros(run.counted.shape, dtype=np.int64)
-    np.add.at(wanted, slots, np.stack([times, times * lengths], axis=1))
-    difference = run.counted.astype(np.int64) - wanted
-    wrong = int(np.any(difference != 0, axis=1).sum())
-    lost, twice = np.maximum(-difference[:, 0], 0), np.maximum(difference[:, 0], 0)
+def _results(case: Case, run: _Run, stream: Stream, slots: npt.NDArray[np.int64]) -> list[Result]:
+    difference = differences(stream, slots, run.sent, run.counted)
+    packets = difference[:, 0]
+    lost, twice = -packets[packets < 0].sum(), packets[packets > 0].sum()
     swaps = len(run.swap_us)
     return [
         case.count("swaps", "swaps", swaps, swaps),
         case.count("packets", "packets", run.sent, run.sent),
         case.count("pps", "1/s", run.sent / run.seconds, run.sent),
-        case.count("lost", "packets", int(lost.sum()), run.sent),
-        case.count("duplicated", "packets", int(twice.sum()), run.sent),
-        case.count("wrong_counters", "slots", wrong, len(np.unique(slots))),
+        case.count("lost", "packets", int(lost), run.sent),
+        case.count("duplicated", "packets", int(twice), run.sent),
+        case.count(
+            "wrong_counters", "slots", int(difference.any(axis=1).sum()), len(np.unique(slots))
+        ),
         case.of("swap_us_p50", quantile_of(run.swap_us, 0.5, "us")),
         case.of("swap_us_p99", quantile_of(run.swap_us, 0.99, "us")),
         case.count("swap_us_max", "us", max(run.swap_us), swaps),
         case.count("slots", "slots", len(np.unique(slots[slots != DEFAULT_SLOT])), len(slots)),
     ]
+
+
+def differences(
+    stream: Stream, slots: npt.NDArray[np.int64], sent: int, counted: Totals
+) -> npt.NDArray[np.int64]:
+    """What each slot shows more (or less) than it has to, in packets and bytes.
+
+    How often each packet of the stream was sent follows from the order of the stream and the
+    number of packets ``sent``; ``slots`` says where it has to be counted.
+    """
+    times = expected_counts(stream, 0, sent)
+    lengths = np.array([len(frame) for frame in stream.packets])
+    wanted = np.zeros(counted.shape, dtype=np.int64)
+    np.add.at(wanted, slots, np.stack([times, times * lengths], axis=1))
+    return counted.astype(np.int64) - wanted

@@ -8,7 +8,6 @@ no entry matches, which is what a list of blocked ports or addresses needs.
 
 from __future__ import annotations
 
-import glob
 import socket
 import struct
 from collections.abc import Iterable
@@ -43,8 +42,9 @@ def smallest_object(features: int) -> Path:
 
 
 def _objects() -> list[Path]:
-    folders = [folder for pattern in PEER_FOLDERS for folder in sorted(glob.glob(pattern))]
-    found = [Path(folder) / name for folder in folders for name in PEER_OBJECTS]
+    root = Path("/")
+    folders = [folder for pattern in PEER_FOLDERS for folder in root.glob(pattern.lstrip("/"))]
+    found = [folder / name for folder in folders for name in PEER_OBJECTS]
     return [path for path in found if path.is_file()]
 
 

@@ -15,6 +15,7 @@ from iridescent_xdp.commands.output import emit_json, json_option, show
 from iridescent_xdp.commands.report import SearchReport, known_reports, read_report
 from iridescent_xdp.commands.verdict import trials_of, why
 from iridescent_xdp.config import InterfaceConfig, load_config
+from iridescent_xdp.config.problems import nearest
 from iridescent_xdp.errors import ConfigError, IridescentError, MissingFeatureError
 from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.variant import Variant
@@ -123,9 +124,10 @@ def _recorded(plan: Plan, report: SearchReport, key: str) -> Variant:
 
 
 def parse_variant(plan: Plan, text: str) -> Variant:
-    """``vlan_depth=0,rule_layout=tree`` (or blanks between). Raises ConfigError, TemplateError."""
+    """``vlan_depth=0,rule_layout=tree`` (or blanks between). Raises ConfigError."""
     if text == "generic":
         return plan.generic
+    known = {point.name: point for point in plan.template.points}
     values: dict[str, int] = {}
     for part in re.split(r"[,\s]+", text.strip()):
         name, equals, value = part.partition("=")
@@ -134,7 +136,13 @@ def parse_variant(plan: Plan, text: str) -> Variant:
                 f"'{part}' is neither a variant's key nor POINT=VALUE",
                 cure="write vlan_depth=0,rule_layout=tree or a key of 8 hexadecimal digits",
             )
-        point = plan.template.point(name)
+        point = known.get(name)
+        if point is None:
+            near = nearest(name, known)
+            raise ConfigError(
+                f"template '{plan.template.name}' has no point '{name}'",
+                cure=f"did you mean '{near}'?" if near else f"it has {', '.join(known)}",
+            )
         if not point.searched:
             raise ConfigError(
                 f"'{name}' is a policy point, no variant sets it",

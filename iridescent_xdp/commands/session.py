@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Session:
             self.controller = Controller(plan, builder, self._log)
         except BaseException:
             self._log.close()
+            _forget_empty(path, namespace_key(self.name))
             raise
         self.report: SearchReport | None = None
         self.searches = 0
@@ -139,3 +141,11 @@ class Session:
         """Everything stays attached; the next controller may come."""
         self.controller.close()
         self._log.close()
+
+
+def _forget_empty(path: Path, key: str) -> None:
+    """A log in which nothing happened, where nothing was attached, is not kept."""
+    if path == events_path(key) and not path.stat().st_size:
+        path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()

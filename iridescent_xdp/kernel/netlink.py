@@ -15,7 +15,14 @@ from iridescent_xdp.kernel import bpf
 
 # NET_NS_INIT_INO of <linux/nsfs.h>: the first namespace's inode, from Linux 6.18 on
 INITIAL_NAMESPACE = 0xEFFF_FFF9
-_MODES = {0: "none", 1: "native", 2: "generic", 3: "offload", 4: "several"}
+# as pyroute2 names IFLA_XDP_ATTACHED
+_MODES = {
+    None: "none",
+    "xdp": "native",
+    "xdpgeneric": "generic",
+    "xdpoffload": "offload",
+    "xdpmulti": "several",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +57,14 @@ def _interface(message: object) -> Interface:
     get = message.get_attr  # type: ignore[attr-defined]
     info, xdp = get("IFLA_LINKINFO"), get("IFLA_XDP")
     kind = info.get_attr("IFLA_INFO_KIND") if info is not None else None
-    mode = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp is not None else 0
+    mode = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp is not None else None
     prog_id = xdp.get_attr("IFLA_XDP_PROG_ID") if xdp is not None and mode else 0
     return Interface(
         name=str(get("IFLA_IFNAME")),
         index=int(message["index"]),  # type: ignore[index]
         mtu=int(get("IFLA_MTU")),
         kind=str(kind or "device"),
-        xdp_mode=_MODES.get(mode or 0, "unknown"),
+        xdp_mode=_MODES.get(mode, "unknown"),
         xdp_prog_id=int(prog_id or 0),
     )
 
