@@ -22,18 +22,6 @@
 #define SLOW_PATH  NO_MATCH
 #define IP(a, b, c, d) ((__u32)(a) << 24 | (__u32)(b) << 16 | (__u32)(c) << 8 | (__u32)(d))
 
-struct tcp_header {
-	__be16 source;
-	__be16 destination;
-	__be32 sequence;
-	__be32 acknowledged;
-	__u8 offset;
-	__u8 flags;
-	__be16 window;
-	__be16 checksum;
-	__be16 urgent;
-};
-
 struct udp_header {
 	__be16 source;
 	__be16 destination;
@@ -155,7 +143,7 @@ static __always_inline __u32 to_ipv4(__u32 destination)
 
 static __always_inline __u32 tcp_ipv4(__u32 source, __u32 destination, const struct tcp_header *tcp)
 {
-	__u16 port = net16(tcp->destination);
+	__u16 port = net16(tcp->ports.destination);
 	__u32 found;
 
 	switch (port) {
@@ -219,7 +207,7 @@ static __always_inline __u32 udp_ipv4(__u32 source, __u32 destination, const str
 static __always_inline __u32 tcp_ipv6(const __u32 *source, const __u32 *destination,
 				      const struct tcp_header *tcp)
 {
-	__u16 port = net16(tcp->destination);
+	__u16 port = net16(tcp->ports.destination);
 	__u32 found;
 
 	if (port == 22 && source[0] == 0x20010db8 && source[1] >> 16 == 0x0010)

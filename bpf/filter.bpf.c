@@ -18,10 +18,12 @@
 SPEC_RANGE(narrowing, vlan_depth, 2, 0, 2, "VLAN tags looked behind");
 SPEC_BOOL(narrowing, ipv6, true, "IPv6 packets are decided here");
 SPEC_ASSUME(no_ip_options, "IPv4 headers have no options");
+SPEC_ASSUME(no_extensions, "IPv6 headers have no extension headers behind them");
 SPEC_ASSUME(no_fragments, "no packet is a later fragment");
 SPEC_GENERIC(narrowing, only_protocol, "the one IP protocol that packets have; 0: any");
-SPEC_ENUM(tuning, rule_layout, LAYOUT_MAP, "how the rules are kept: in a map, or compiled in",
-	  LAYOUT_MAP, LAYOUT_CHAIN, LAYOUT_TREE);
+SPEC_ENUM(tuning, rule_layout, LAYOUT_MAP,
+	  "how the rules are kept: map, or compiled in as chain, deep tree, tree with broad leaves",
+	  LAYOUT_MAP, LAYOUT_CHAIN, LAYOUT_TREE, LAYOUT_BROAD);
 SPEC_ENUM(tuning, set_layout, SET_TRIE, "how IPv4 address sets are kept: LPM trie, or exact hash",
 	  SET_TRIE, SET_HASH);
 SPEC_ENUM(tuning, counter_batch, BATCH_1, "equal decisions counted together before a flush",
@@ -67,21 +69,26 @@ static __always_inline __u32 parse_ethernet(struct cursor *at, __u16 *type)
 
 static __always_inline __u32 parse_ports(struct cursor *at, struct packet_key *key)
 {
-	__u32 size = key->protocol == PROTOCOL_TCP   ? 20 :
-		     key->protocol == PROTOCOL_UDP   ? 8 :
-		     key->protocol == PROTOCOL_SCTP  ? 12 :
-						       0;
-	struct ports *ports = at->at;
+	struct ports *ports;
 
-	if (!size)
+	if (key->protocol == PROTOCOL_TCP) {
+		struct tcp_header *tcp = take(at, sizeof(*tcp));
+
+		if (tcp)
+			key->tcp_flags = tcp->flags;
+		ports = tcp ? &tcp->ports : NULL;
+	} else if (key->protocol == PROTOCOL_UDP) {
+		ports = take(at, UDP_BYTES);
+	} else if (key->protocol == PROTOCOL_SCTP) {
+		ports = take(at, SCTP_BYTES);
+	} else {
 		return PARSED;
-	if (!has(at, size) || !has(at, sizeof(*ports)))
+	}
+	if (!ports)
 		return DECIDE(SLOT_MALFORMED, true);
 	key->has_ports = 1;
 	key->source_port = net16(ports->source);
 	key->destination_port = net16(ports->destination);
-	if (key->protocol == PROTOCOL_TCP && has(at, 14))
-		key->tcp_flags = ((__u8 *)ports)[13];
 	return PARSED;
 }
 
@@ -129,16 +136,10 @@ static __always_inline __u32 parse_ipv4(struct cursor *at, struct packet_key *ke
 	return finish_key(at, key, (ip->fragment & net16(IPV4_LATER_MASK)) != 0);
 }
 
-static __always_inline int is_extension(__u8 next)
-{
-	return next == PROTOCOL_HOP_BY_HOP || next == PROTOCOL_ROUTING ||
-	       next == PROTOCOL_FRAGMENT || next == PROTOCOL_AH || next == PROTOCOL_DESTINATION;
-}
-
 /* Walks the extension headers; `later` tells of a fragment that is not the first. */
 static __always_inline __u32 parse_extensions(struct cursor *at, struct packet_key *key, int *later)
 {
-	for (__u32 i = 0; i < IPV6_EXTENSIONS && is_extension(key->protocol); i++) {
+	for (__u32 i = 0; i < IPV6_EXTENSIONS && is_ipv6_extension(key->protocol); i++) {
 		struct ipv6_extension *header = at->at;
 		__u32 size = 8, offset;
 
@@ -156,7 +157,7 @@ static __always_inline __u32 parse_extensions(struct cursor *at, struct packet_k
 		if (*later)
 			return PARSED;
 	}
-	return is_extension(key->protocol) ? DECIDE(SLOT_MALFORMED, true) : PARSED;
+	return is_ipv6_extension(key->protocol) ? DECIDE(SLOT_MALFORMED, true) : PARSED;
 }
 
 static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet_key *key)
@@ -173,7 +174,10 @@ static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet_key *ke
 		key->source[i] = net32(ip->source[i]);
 		key->destination[i] = net32(ip->destination[i]);
 	}
-	status = parse_extensions(at, key, &later);
+	SPEC_OBSERVE(no_extensions, !is_ipv6_extension(ip->next));
+	if (no_extensions && is_ipv6_extension(ip->next))
+		return SPEC_MISSED(no_extensions);
+	status = no_extensions ? PARSED : parse_extensions(at, key, &later);
 	return status != PARSED ? status : finish_key(at, key, later);
 }
 

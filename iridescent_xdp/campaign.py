@@ -49,8 +49,9 @@ class Campaign:
     # -- before the search -----------------------------------------------------------------
 
     def _observe(self) -> Observation:
-        controller = self.controller
-        code = controller.builder.variant(self.plan.function, self.plan.generic, Role.OBSERVE)
+        controller, function = self.controller, self.plan.function
+        before = function.hits(controller.state)
+        code = controller.builder.variant(function, self.plan.generic, Role.OBSERVE)
         with controller.state.load(code, "observing") as observing:
             seen = observe(
                 controller.board,
@@ -59,6 +60,9 @@ class Campaign:
                 controller.live,
                 seconds=OBSERVE_S,
             )
+        after = function.hits(controller.state)
+        if before is not None and after is not None:
+            function.learn(after - before)
         controller.events.tell(
             "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
         )

@@ -54,7 +54,7 @@ default_action = "drop"           # a dropped packet shows the program's own thr
 [interface.{name}.search]
 max_seconds = {seconds}
 
-[interface.{name}.search.points]  # 24 variants; leave this out to search everything
+[interface.{name}.search.points]  # a small space; leave this out to search everything
 vlan_depth = [0, 2]
 no_fragments = false
 only_protocol = 0

@@ -49,7 +49,7 @@ def search_view(report: SearchReport) -> list[RenderableType]:
         table.add_row(*_variant_cells(row), style=_STYLES.get(row.status))
     table.add_row(*_generic_cells(report))
     lines = [
-        f"{report.interface}: {len(report.variants)} of {report.space_size} variants met in "
+        f"{report.interface}: {len(report.variants) + 1} of {report.space_size} variants met in "
         f"{report.seconds:.1f} s. The times contain two clock reads, the gains do not.",
         f"{report.interface}: {report.sentence or 'generic stays: the search was not finished'}",
         *_throughput_line(report),

@@ -32,6 +32,7 @@ MAP_TYPES = {
     "LPM_TRIE": 11,
     "DEVMAP": 14,
 }
+_ENTRY = "iridescent_entry"  # what SPEC_PROGRAM defines
 MAX_DOMAIN = 1 << 16  # values of a range; more are not listed one by one
 
 
@@ -144,6 +145,8 @@ def read_template(path: Path) -> Template:
         if problem.severity >= cindex.Diagnostic.Error:
             where = f"{problem.location.file}:{problem.location.line}"
             raise TemplateError(f"{where}: {problem.spelling}")
+    if not any(cursor.spelling == _ENTRY for cursor in unit.cursor.get_children()):
+        raise TemplateError(f"{path}: it has no entry", cure="end it with SPEC_PROGRAM(function)")
     constants, structs = read_types(unit.cursor, bpf_directory())
     _refuse_too_many(points, structs)
     name = path.name.removesuffix(".c").removesuffix(".bpf")

@@ -70,6 +70,20 @@ struct ports {
 	__be16 destination;
 };
 
+struct tcp_header {
+	struct ports ports;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 offset;
+	__u8 flags;
+	__be16 window;
+	__be16 checksum;
+	__be16 urgent;
+};
+
+#define UDP_BYTES  8
+#define SCTP_BYTES 12
+
 struct cursor {
 	void *at;
 	void *end;
@@ -112,6 +126,15 @@ static __always_inline int has(const struct cursor *at, __u32 size)
 static __always_inline int is_vlan(__u16 type)
 {
 	return type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ;
+}
+
+static __always_inline int is_ipv6_extension(__u8 next)
+{
+	const __u64 extensions = 1ull << PROTOCOL_HOP_BY_HOP | 1ull << PROTOCOL_ROUTING |
+				 1ull << PROTOCOL_FRAGMENT | 1ull << PROTOCOL_AH |
+				 1ull << PROTOCOL_DESTINATION;
+
+	return next < 64 && extensions >> next & 1;
 }
 
 /* One's complement sum of the IPv4 header's 20 bytes plus `options` bytes; right when 0xffff.

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from iridescent_xdp.bench.results import Case, Options, Result
-from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.bench.rig import NARROW, Changes, Rig
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.builder import Builder, make_toolchain
 from iridescent_xdp.functions.base import function_for
@@ -24,18 +24,18 @@ from iridescent_xdp.variant import Variant
 TABLES = FilterTables(rules=RULES)
 
 # by difference from generic; they span the space: what is narrowed, and each way to keep rules
-CHANGES: tuple[dict[str, int], ...] = (
+CHANGES: tuple[Changes, ...] = (
     {},
-    {"vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
-    {"vlan_depth": 0, "ipv6": 0, "no_ip_options": 1, "no_fragments": 1, "only_protocol": 6},
-    {"rule_layout": 1},
-    {"rule_layout": 1, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
-    {"rule_layout": 1, "ipv6": 0, "counter_batch": 2},
-    {"rule_layout": 2},
-    {"rule_layout": 2, "vlan_depth": 1, "counter_batch": 1},
-    {"rule_layout": 2, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1},
-    {"rule_layout": 2, "vlan_depth": 0, "ipv6": 0, "no_ip_options": 1, "no_fragments": 1},
-    {"rule_layout": 2, "vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1, "counter_batch": 2},
+    NARROW,
+    {**NARROW, "ipv6": False, "only_protocol": 6},
+    {"rule_layout": "chain"},
+    {"rule_layout": "chain", **NARROW},
+    {"rule_layout": "chain", "ipv6": False, "counter_batch": "64"},
+    {"rule_layout": "tree"},
+    {"rule_layout": "tree", "vlan_depth": 1, "counter_batch": "16"},
+    {"rule_layout": "tree", **NARROW},
+    {"rule_layout": "tree", **NARROW, "ipv6": False},
+    {"rule_layout": "tree", **NARROW, "counter_batch": "64"},
 )
 
 
@@ -56,7 +56,7 @@ def compile_times(options: Options) -> list[Result]:
     case = Case(suite="compile", name="filter")
     llvm, bcc = Builder("llvm", cached=False), Builder("bcc", cached=False)
     with Rig(llvm, TABLES) as rig:
-        variants = [rig.variant.with_values(**changes) for changes in CHANGES]
+        variants = [rig.changed(changes) for changes in CHANGES]
         for builder in (llvm, bcc):  # clang for the template, and both compilers' first use
             _build(builder, rig, variants[0])
         rounds = options.pick(5, 1)

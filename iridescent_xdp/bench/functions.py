@@ -73,6 +73,8 @@ def _live(
     """What does not match is dropped here, or the figure would be that of the kernel's stack."""
     results: list[Result] = []
     with Rig(builder, FilterTables(rules=RULES), default_action=1) as rig:
+        with StreamTimer(builder, stream) as timer:
+            rig.learn(timer)
         chosen = rig.load(winner.with_values(default_action=1))
         enter = {
             "generic": partial(rig.enter, rig.generic),

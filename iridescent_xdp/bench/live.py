@@ -26,6 +26,7 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 from traffic.threaded_napi import thread_napi
 
 WARM_UP_S = 0.2
+MIN_PACKETS, PATIENCE_S = 10_000, 3.0  # a turn ends with the first of them
 OVERSUPPLY = 1.02  # a sender that brings less did not saturate the receiver
 
 
@@ -107,10 +108,13 @@ class Dut:
         return Rates(mpps=mpps, supplied=sent / counted)
 
     def _turn(self, seconds: float) -> tuple[int, int, float]:
+        """Packets counted, packets sent, and the time they took; longer on a busy machine."""
         packets, sent, began = self.rig.packets(), self.generator.sent, time.perf_counter()
-        time.sleep(seconds)
-        taken_s = time.perf_counter() - began
-        return self.rig.packets() - packets, self.generator.sent - sent, taken_s
+        while True:
+            time.sleep(seconds)
+            counted, taken_s = self.rig.packets() - packets, time.perf_counter() - began
+            if counted >= MIN_PACKETS or taken_s > PATIENCE_S:
+                return counted, self.generator.sent - sent, taken_s
 
     def close(self) -> None:
         """Detach and remove the testbed."""

@@ -7,7 +7,7 @@ the generic code in the fallback slot. Nothing is pinned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Self
 
@@ -31,7 +31,13 @@ from iridescent_xdp.variant import Variant
 from traffic.generator import SEQUENCE, StreamLike, StreamTimer
 
 FINALISTS = 8
-NARROWED = {"vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1}
+Changes = Mapping[str, bool | int | str]
+NARROW: Changes = {
+    "vlan_depth": 0,
+    "no_ip_options": True,
+    "no_extensions": True,
+    "no_fragments": True,
+}
 CORPUS_SEED = 1
 
 Totals = npt.NDArray[np.uint64]
@@ -74,6 +80,13 @@ class Rig:
         """Put a program into slot 0."""
         self.state["slots"].write(ENTRY, program.fd.to_bytes(4, "little"))
 
+    def changed(self, changes: Changes) -> Variant:
+        """Generic with some points changed, values as in an operator file."""
+        template = self.function.template
+        return self.variant.with_values(
+            **{name: template.point(name).parse(value) for name, value in changes.items()}
+        )
+
     def label(self, variant: Variant) -> str:
         """What differs from generic."""
         return variant.label(self.function.template.points, self.variant)
@@ -113,20 +126,29 @@ class Rig:
 
     # -- the winner ------------------------------------------------------------------------
 
+    def learn(self, timer: StreamTimer) -> None:
+        """Let compiled tables know which rules the stream hits, as a search would observe it."""
+        before = self.function.hits(self.state)
+        timer.raw_ns(self.generic)
+        after = self.function.hits(self.state)
+        if before is not None and after is not None:
+            self.function.learn(after - before)
+
     def candidates(self, options: Options) -> list[Variant]:
         """Every combination of narrowings and layouts.
 
         The quick form narrows all or nothing and does not batch counters.
         """
+        narrow = self.changed(NARROW)
         restrict: dict[str, tuple[int, ...]] = {}
-        restrict["vlan_depth"] = (self.variant["vlan_depth"], NARROWED["vlan_depth"])
+        restrict["vlan_depth"] = (self.variant["vlan_depth"], narrow["vlan_depth"])
         if options.quick:
             restrict["counter_batch"] = (self.variant["counter_batch"],)
         points = self.function.template.points
         space = Space(points=points, generic=self.variant, restrict=restrict)
         found = [v for v in space if self.function.infeasible(v) is None]
         if options.quick:
-            found = [v for v in found if len({v[name] == n for name, n in NARROWED.items()}) == 1]
+            found = [v for v in found if len({v[name] == narrow[name] for name in NARROW}) == 1]
         return found
 
     def find_winner(self, timer: StreamTimer, options: Options, where: str) -> Variant:
@@ -134,6 +156,7 @@ class Rig:
 
         The figures that are reported are measured afterwards: the best of many is lucky.
         """
+        self.learn(timer)
         candidates = self._buildable(self.candidates(options), options)
         options.tell(f"{where}: {len(candidates)} variants by the stream's clock")
         repeat, timer.repeat = timer.repeat, SEQUENCE

@@ -17,7 +17,7 @@ from iridescent_xdp.bench.expected import DEFAULT_SLOT, expected_slot
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.mixes import edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
-from iridescent_xdp.bench.rig import Rig, Totals
+from iridescent_xdp.bench.rig import NARROW, Changes, Rig, Totals
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import MeasurementError
@@ -35,14 +35,13 @@ PACKETS, PACKETS_QUICK = 32_452_843, 3_497_861
 BREAK_SHARE = 0.01  # these take the guards' way to the generic code, also while a swap happens
 DRAIN_S = 2.0
 
-_NARROW = {"vlan_depth": 0, "no_ip_options": 1, "no_fragments": 1}
-CHANGES: tuple[dict[str, int], ...] = (
-    {"rule_layout": 2, **_NARROW},
-    {"rule_layout": 2, "counter_batch": 1},
-    {"rule_layout": 1, **_NARROW},
+CHANGES: tuple[Changes, ...] = (
+    {"rule_layout": "tree", **NARROW},
+    {"rule_layout": "tree", "counter_batch": "16"},
+    {"rule_layout": "chain", **NARROW},
     {},
-    {"rule_layout": 2, **_NARROW, "counter_batch": 2},
-    {"rule_layout": 2},
+    {"rule_layout": "tree", **NARROW, "counter_batch": "64"},
+    {"rule_layout": "tree"},
 )
 
 
@@ -61,7 +60,7 @@ def swap(options: Options) -> list[Result]:
     stream = edge_traffic("high", BREAK_SHARE)
     with Rig(Builder("llvm"), FilterTables(rules=RULES), default_action=1) as rig:
         slots = _slots(rig, stream)
-        programs = [rig.load(rig.variant.with_values(**changes)) for changes in CHANGES]
+        programs = [rig.load(rig.changed(changes)) for changes in CHANGES]
         packets = options.pick(PACKETS, PACKETS_QUICK)
         options.tell(f"swap: {packets:,} packets, {len(programs)} variants in turn")
         run = _under_traffic(rig, stream, programs, packets)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Would a verdict cache pay? What one look-up by flow costs, beside the whole specialized filter."""
+"""Would a verdict cache pay? What one look-up by flow costs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verdict_cache(options: Options) -> list[Result]:
             builder.variant(function, Variant.generic(template.points, {"with_cache": on}), role),
             name,
         )
-        for name, on, role in (("parsing", 0, Role.STEADY), ("with look-up", 1, Role.STEADY))
+        for name, on, role in (("parsing", 0, Role.STEADY), ("lookup", 1, Role.STEADY))
     }
     options.tell("cache: one look-up by flow")
     with StreamTimer(builder, edge_traffic("high")) as timer:
@@ -36,5 +36,5 @@ def verdict_cache(options: Options) -> list[Result]:
     for program in programs.values():
         program.close()
     state.close()
-    pairs = zip(times["with look-up"], times["parsing"], strict=True)
+    pairs = zip(times["lookup"], times["parsing"], strict=True)
     return [case.median("lookup_ns", "ns", [with_it - without for with_it, without in pairs])]

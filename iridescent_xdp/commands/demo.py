@@ -21,7 +21,7 @@ NEEDED = (
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 600),
-    default=25.0,
+    default=30.0,
     show_default=True,
     help="What the search may take.",
 )

@@ -18,6 +18,7 @@ from iridescent_xdp.config import InterfaceConfig, load_config
 from iridescent_xdp.config.problems import nearest
 from iridescent_xdp.errors import ConfigError, IridescentError, MissingFeatureError
 from iridescent_xdp.plan import Plan, make_plan
+from iridescent_xdp.points import Point
 from iridescent_xdp.variant import Variant
 
 _KEY = re.compile(r"[0-9a-f]{8}")
@@ -45,15 +46,17 @@ def command(
     found = _report_of(variant, reports) if keyed else next(iter(reports), None)
     plan = _plan(found, template, config)
     chosen = _recorded(plan, found, variant) if found and keyed else parse_variant(plan, variant)
-    facts = explain(plan, chosen, found)
+    facts = explain(plan, chosen, found, key=variant if keyed else chosen.key)
     if as_json:
         emit_json(facts)
     else:
         show(*render.explain_view(facts))
 
 
-def explain(plan: Plan, variant: Variant, report: SearchReport | None) -> dict[str, object]:
-    """Everything there is to say about one variant."""
+def explain(
+    plan: Plan, variant: Variant, report: SearchReport | None, *, key: str
+) -> dict[str, object]:
+    """Everything there is to say about one variant; ``key`` is its name in the report."""
     points = [
         {
             "name": p.name,
@@ -67,12 +70,12 @@ def explain(plan: Plan, variant: Variant, report: SearchReport | None) -> dict[s
     ]
     return {
         "variant": plan.label(variant),
-        "key": variant.key,
+        "key": key,
         "template": plan.template.name,
         "points": points,
         "build": _build(plan, variant, report),
         "trials": trials_of(plan.label(variant), report),
-        "why": why(variant, report),
+        "why": why(key, report),
     }
 
 
@@ -127,7 +130,6 @@ def parse_variant(plan: Plan, text: str) -> Variant:
     """``vlan_depth=0,rule_layout=tree`` (or blanks between). Raises ConfigError."""
     if text == "generic":
         return plan.generic
-    known = {point.name: point for point in plan.template.points}
     values: dict[str, int] = {}
     for part in re.split(r"[,\s]+", text.strip()):
         name, equals, value = part.partition("=")
@@ -136,17 +138,21 @@ def parse_variant(plan: Plan, text: str) -> Variant:
                 f"'{part}' is neither a variant's key nor POINT=VALUE",
                 cure="write vlan_depth=0,rule_layout=tree or a key of 8 hexadecimal digits",
             )
-        point = known.get(name)
-        if point is None:
-            near = nearest(name, known)
-            raise ConfigError(
-                f"template '{plan.template.name}' has no point '{name}'",
-                cure=f"did you mean '{near}'?" if near else f"it has {', '.join(known)}",
-            )
-        if not point.searched:
-            raise ConfigError(
-                f"'{name}' is a policy point, no variant sets it",
-                cure="set it in the operator file and give --config",
-            )
-        values[name] = point.parse(value)
+        values[name] = _searched_point(plan, name).parse(value)
     return plan.generic.with_values(**values)
+
+
+def _searched_point(plan: Plan, name: str) -> Point:
+    known = {point.name: point for point in plan.template.points}
+    if name not in known:
+        near = nearest(name, known)
+        raise ConfigError(
+            f"template '{plan.template.name}' has no point '{name}'",
+            cure=f"did you mean '{near}'?" if near else f"it has {', '.join(known)}",
+        )
+    if not known[name].searched:
+        raise ConfigError(
+            f"'{name}' is a policy point, no variant sets it",
+            cure="set it in the operator file and give --config",
+        )
+    return known[name]

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from iridescent_xdp.commands.report import GENERIC, SearchReport, VariantReport
-from iridescent_xdp.variant import Variant
 
 Event = dict[str, Any]
 
 
-def why(variant: Variant, report: SearchReport | None) -> str:
+def why(key: str, report: SearchReport | None) -> str:
     """The fate of a variant in the search; says so when it was no part of it."""
     if report is None:
         return "there is no search to look into: run one, or give --report FILE"
     where = f"in the search on {report.interface} ({report.finished})"
-    row = report.variant(variant.key)
-    if variant.key == report.generic_key:
+    row = report.variant(key)
+    if key == report.generic_key:
         return f"{where} it was the baseline: {report.sentence}"
     if row is None:
         return f"{where} it was not met"

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from iridescent_xdp.decision.nodes import Node
-from iridescent_xdp.kernel.maps import Map
+from iridescent_xdp.kernel.maps import Map, Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 from iridescent_xdp.variant import Variant
@@ -62,6 +62,13 @@ class Function:
     def compile_tables(self, variant: Variant) -> Compiled:
         """The decision code that ``variant`` wants compiled in."""
         return Compiled()
+
+    def hits(self, state: State) -> Records | None:
+        """What was hit how often so far, in an order of the function's own; None: not counted."""
+        return None
+
+    def learn(self, hits: Records) -> None:
+        """The traffic hit this lately: tables may be compiled accordingly from now on."""
 
     def infeasible(self, variant: Variant) -> str | None:
         """Why a variant cannot be built for these tables; None when it can."""

@@ -30,6 +30,8 @@ _SLOT_NAMES = {
     "SLOT_FRAGMENT": "later fragment",
 }
 VERDICTS = 2  # pass and drop, before the slots
+DEEP_LEAF, BROAD_LEAF = 4, 16  # rules asked one by one; broad mispredicts fewer branches
+ENOUGH_HITS, RAREST = 1000, 1 / 4096  # packets to learn from; the smallest share that counts
 CHAIN_LIMIT = 256  # rules; a longer compare chain does not compile in useful time
 
 
@@ -44,6 +46,7 @@ class FilterFunction(Function):
     def __init__(self, template: Template, tables: object = None) -> None:
         super().__init__(template, tables if isinstance(tables, FilterTables) else FilterTables())
         self._compiled: dict[int, Compiled] = {}
+        self._weights: tuple[float, ...] | None = None
 
     def policy(self) -> dict[str, int]:
         """Whether the sets have entries, and the room the rule table needs."""
@@ -74,10 +77,33 @@ class FilterFunction(Function):
         if layout == self.template.constants["LAYOUT_MAP"]:
             return Compiled()
         if layout not in self._compiled:
-            node: Node = (chain if layout == 1 else tree)(self.tables.rules)
-            digest = hashlib.sha256(repr((layout, self.tables.rules)).encode()).hexdigest()
+            node = self._node(layout)
+            made_from = repr((layout, self._weights, self.tables.rules)).encode()
+            digest = hashlib.sha256(made_from).hexdigest()
             self._compiled[layout] = Compiled(nodes={"rules_compiled": node}, digest=digest)
         return self._compiled[layout]
+
+    def _node(self, layout: int) -> Node:
+        rules = self.tables.rules
+        if layout == self.template.constants["LAYOUT_CHAIN"]:
+            return chain(rules)
+        broad = layout == self.template.constants["LAYOUT_BROAD"]
+        return tree(rules, weights=self._weights, leaf=BROAD_LEAF if broad else DEEP_LEAF)
+
+    def hits(self, state: State) -> Records:
+        """Packets so far: one number for each rule, and last for no rule."""
+        slots = self._totals(state)[VERDICTS:, 0]
+        default = self.template.constants["SLOT_DEFAULT"]
+        return slots[[*range(len(self.tables.rules)), default]]
+
+    def learn(self, hits: Records) -> None:
+        """Trees put what is hit often near the root. Shares are rounded to powers of two, so
+        that like traffic finds its programs in the cache."""
+        if hits.sum() < ENOUGH_HITS:
+            return
+        shares = np.maximum(hits / hits.sum(), RAREST)
+        self._weights = tuple(float(w) for w in 2.0 ** np.round(np.log2(shares)))
+        self._compiled.clear()
 
     def infeasible(self, variant: Variant) -> str | None:
         """Exact hashes hold single addresses only; long chains are not compiled."""
@@ -85,7 +111,10 @@ class FilterFunction(Function):
             return "the hash holds single IPv4 addresses only; a set has wider prefixes"
         if variant["set_layout"] and not (self.tables.allow or self.tables.deny):
             return "no address set is configured"
-        if variant["rule_layout"] == 1 and len(self.tables.rules) > CHAIN_LIMIT:
+        if (
+            variant["rule_layout"] == self.template.constants["LAYOUT_CHAIN"]
+            and len(self.tables.rules) > CHAIN_LIMIT
+        ):
             return f"a compare chain of more than {CHAIN_LIMIT} rules is not compiled"
         return None
 

@@ -28,6 +28,16 @@ from traffic.packet_build import Flow, Shape, frame
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
 CONFIG_PATH = Path("test.toml")
+FIXED: dict[str, tuple[Any, ...]] = {  # every searched point at its default
+    "vlan_depth": (2,),
+    "ipv6": (True,),
+    "no_ip_options": (False,),
+    "no_fragments": (False,),
+    "only_protocol": (0,),
+    "rule_layout": ("map",),
+    "set_layout": ("trie",),
+    "counter_batch": ("1",),
+}
 DROP = {"default_action": "drop"}  # packets that pass cost the kernel's whole stack
 
 

@@ -4,18 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pyroute2 import IPRoute
 
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel.features import Feature
@@ -23,122 +18,15 @@ from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.runtime import RUN
 from iridescent_xdp.state import PINS, State
-from traffic.generator import Generator
+from tests.kernel.command_lab import Lab, finish, has_event, traffic, until, verdicts
 from traffic.mixes import Mix, build
 from traffic.pcap import write_pcap
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
 pytestmark = pytest.mark.needs(Feature.LIVE_FRAMES, Feature.XDP_NATIVE)
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 20.0
-FIRST_ARM, SLOTS = 3, 64  # enum of bpf/include/iridescent_run.h: entry, fallback, observing, arms
-RULES = 16
-SIGNALLED = 128
-QUICK = {"rule_layout": '["map", "tree"]'}
-FIXED = {
-    **{
-        "vlan_depth": "2",
-        "counter_batch": '"1"',
-        "ipv6": "true",
-        "no_ip_options": "false",
-        "no_fragments": "false",
-    },
-    **{"only_protocol": "0", "set_layout": '"trie"'},
-}
-
-
-@dataclass
-class Lab:
-    """A testbed, and the commands run in the namespace of the device under test."""
-
-    bed: Testbed
-    folder: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    @property
-    def key(self) -> str:
-        return f"{DUT_SIDE}@{os.stat(f'/run/netns/{self.bed.dut}').st_ino}"
-
-    def start(self, *words: object, ns: str = "", before: tuple[str, ...] = ()) -> Any:
-        command = [
-            *("nsenter", f"--net=/run/netns/{ns or self.bed.dut}", *before),
-            *(sys.executable, "-m", "iridescent_xdp.cli", *map(str, words)),
-        ]
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *words: object, **where: Any) -> tuple[int, str, str]:
-        return finish(self.start(*words, **where))
-
-    def facts(self, *words: object) -> Any:
-        code, out, err = self.run(*words, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    def status(self) -> Any:
-        """What status says of the interface; None when nothing of ours is there."""
-        found = self.facts("status", DUT_SIDE)["interfaces"]
-        return found[0] if found else None
-
-    def config(
-        self, *, toolchain: str = "llvm", points: dict[str, str] = QUICK, **more: str
-    ) -> Path:
-        interface = {"function": '"filter"', "toolchain": f'"{toolchain}"'} | {
-            name: value for name, value in more.items() if "." not in name
-        }
-        shift = more.get("policy.sample_shift", "1")
-        lines = [f"[interface.{DUT_SIDE}]", *(f"{k} = {v}" for k, v in interface.items())]
-        lines += [f"[interface.{DUT_SIDE}.policy]", 'default_action = "drop"']
-        lines += [f"sample_shift = {shift}"]
-        lines += [f"[interface.{DUT_SIDE}.search]", f"max_seconds = {more.get('search.s', '15')}"]
-        lines += [f"[interface.{DUT_SIDE}.search.points]"]
-        lines += [f"{k} = {v}" for k, v in (FIXED | points).items()]
-        for number in range(RULES):
-            lines += [f"[[interface.{DUT_SIDE}.rules]]", f"destination_port = {100 + number}"]
-            lines += ['protocol = "udp"', 'action = "drop"']
-        path = self.folder / "site.toml"
-        path.write_text("\n".join(lines) + "\n")
-        return path
-
-    def xdp_program(self) -> int:
-        with inside(self.bed.dut):
-            return find_interface(DUT_SIDE).xdp_prog_id
-
-    def assert_untouched(self, xdp_program: int = 0) -> None:
-        """The interface is as it was and nothing is pinned or left in /run."""
-        assert self.xdp_program() == xdp_program
-        assert not (PINS / self.key).exists()
-        assert not (RUN / self.key / "record.json").exists()
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=PATIENCE_S + 10)
-    assert "Traceback" not in err, err
-    return process.returncode, out, err
-
-
-def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """Poll; fails with what the process said when it ends before, or after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    pytest.fail("it did not come to that in time")
-
-
-def has_event(path: Path, kind: str) -> bool:
-    return path.exists() and f'"event": "{kind}"' in path.read_text()
+WIDE = {"vlan_depth": "[0, 1, 2]", "ipv6": "[true, false]", "no_ip_options": "[true, false]"}
+SLOTS = 64  # SPEC_SLOTS of bpf/include/iridescent_run.h
 
 
 @pytest.fixture
@@ -158,27 +46,12 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     assert not left.exists(), list(left.iterdir())
 
 
-@contextmanager
-def traffic(lab: Lab, *, pps: float | None = None) -> Iterator[Generator]:
-    """Packets into the device under test, counted exactly."""
-    stream = build(Mix(name="lab", flows=64, protocol_shares=(0, 1, 0, 0)))
-    with inside(lab.bed.generator):
-        generator = Generator(Builder(), stream, find_interface(GENERATOR_SIDE).index)
-    with generator:
-        generator.start(pps=pps)
-        yield generator
-
-
-def verdicts(status: Any) -> int:
-    return sum(c["packets"] for c in status["counters"] if c["name"].startswith("verdict"))
-
-
 @pytest.mark.parametrize("toolchain", ["llvm", "bcc"])
 def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
     events = lab.folder / "events.jsonl"
     words = ("run", lab.config(toolchain=toolchain), "--events", events)
     process = lab.start(*words, "--plot", lab.folder / "search.png", "--json")
-    until(lambda: (PINS / lab.key / "link").exists(), process)
+    until((PINS / lab.key / "link").exists, process)
     with traffic(lab) as generator:
         until(lambda: {s for s in ("swap", "kept") if has_event(events, s)}, process)
         sent = generator.stop()
@@ -219,7 +92,7 @@ def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
 def test_interrupt_in_the_middle_of_a_search(lab: Lab) -> None:
     events = lab.folder / "events.jsonl"
     with traffic(lab):
-        process = lab.start("run", lab.config(**{"search.s": "60"}, points={}), "--events", events)
+        process = lab.start("run", lab.config(seconds=60, points=WIDE), "--events", events)
         until(lambda: has_event(events, "trial"), process)
         process.send_signal(signal.SIGINT)
         code, out, _ = finish(process)
@@ -238,10 +111,10 @@ def _filled(lab: Lab) -> set[int]:
 
 
 def test_kill_in_a_trial_then_status_then_a_new_run(lab: Lab) -> None:
-    config = lab.config(**{"policy.sample_shift": "12", "search.s": "60"})  # long trials
+    config = lab.config(sample_shift=12, seconds=60)  # long trials
     process = lab.start("run", config)
-    until(lambda: (PINS / lab.key / "link").exists(), process)
-    with traffic(lab, pps=200_000) as generator:
+    until((PINS / lab.key / "link").exists, process)
+    with traffic(lab) as generator:
         until(lambda: lab.status() and _live(lab) == "dispatcher", process)
         process.kill()
         process.wait()
@@ -286,7 +159,7 @@ def test_unknown_interface(lab: Lab) -> None:
 def test_mtu_too_large_for_native(tmp_path: Path) -> None:
     with Testbed(mtu=9000) as bed:
         lab = Lab(bed, tmp_path)
-        code, _, err = lab.run("run", lab.config(mode='"native"'), "--once")
+        code, _, err = lab.run("run", lab.config(mode="native"), "--once")
         assert code == 6
         assert "MTU of 9000" in err and "mtu 1500" in err
         lab.assert_untouched()
@@ -315,7 +188,7 @@ def test_no_traffic(lab: Lab) -> None:
 
 def test_somebody_detaches_while_it_watches(lab: Lab) -> None:
     process = lab.start("run", lab.config())
-    until(lambda: (PINS / lab.key / "link").exists(), process)
+    until((PINS / lab.key / "link").exists, process)
     with closing(Link.adopt(PINS / lab.key / "link", "native")) as link:
         link.detach()
     code, _, err = finish(process)
@@ -348,8 +221,6 @@ def test_detach_with_half_of_the_pins(lab: Lab) -> None:
 
 def test_interface_is_gone(lab: Lab) -> None:
     assert lab.run("run", lab.config(), "--once")[0] == 0
-    from pyroute2 import IPRoute
-
     with inside(lab.bed.dut), IPRoute() as route:
         route.link("del", ifname=DUT_SIDE)
     status = lab.status()

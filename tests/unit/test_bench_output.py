@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,14 @@ def test_the_environment_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("n", "low", "high"),
-    # ranks of the 99 % interval of a median: tables of the sign test, e.g. Conover's A3
-    [(1, 1, 1), (5, 1, 5), (8, 1, 8), (10, 1, 10), (15, 3, 13), (25, 6, 20), (41, 13, 29)],
+    [(1, 1, 1), (5, 1, 5), (8, 1, 8), (10, 1, 10), (15, 3, 13), (25, 6, 20), (41, 12, 30)],
 )
 def test_a_median_lies_between_order_statistics(n: int, low: int, high: int) -> None:
+    def below(rank: int) -> float:  # chance that fewer than `rank` of n lie below the median
+        return sum(comb(n, k) for k in range(rank)) / float(2**n)
+
+    assert low == 1 or below(low) <= 0.005
+    assert below(low + 1) > 0.005
     values = [float(value) for value in range(1, n + 1)]
     effect = quantile_of(values[::-1], 0.5, "ns")
     assert (effect.low, effect.value, effect.high) == (low, (n + 1) / 2, high)

@@ -122,6 +122,13 @@ WRONG = {
     ),
     "no C": ("static int broken( { }", ("3: expected parameter declarator",)),
 }
+ENTRY = """
+static __always_inline int body(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+SPEC_PROGRAM(body)
+"""
 
 
 def written(folder: Path, text: str, name: str = "wrong.bpf.c") -> Path:
@@ -132,7 +139,7 @@ def written(folder: Path, text: str, name: str = "wrong.bpf.c") -> Path:
 
 @pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_declaration_is_named(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
-    path = written(tmp_path, f'#include "iridescent.h"\n\n{text}\n')
+    path = written(tmp_path, f'#include "iridescent.h"\n\n{text}\n{ENTRY}')
     with pytest.raises(TemplateError) as caught:
         read_template(path)
     message = str(caught.value)
@@ -140,6 +147,13 @@ def test_a_wrong_declaration_is_named(tmp_path: Path, text: str, expected: tuple
     for part in expected[1:]:
         assert part in message
     assert "\n" not in message
+
+
+def test_a_template_without_an_entry_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, SOURCE.replace("SPEC_PROGRAM(body)", ""))
+    with pytest.raises(TemplateError) as caught:
+        read_template(path)
+    assert str(caught.value) == f"{path}: it has no entry (end it with SPEC_PROGRAM(function))"
 
 
 def test_points(tmp_path: Path) -> None:
