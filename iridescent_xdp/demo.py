@@ -57,6 +57,7 @@ max_seconds = {seconds}
 [interface.{name}.search.points]  # a small space; leave this out to search everything
 vlan_depth = [0, 2]
 no_fragments = false
+no_extensions = false
 only_protocol = 0
 counter_batch = "1"
 set_layout = "trie"

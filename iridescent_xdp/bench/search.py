@@ -40,10 +40,11 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 POINTS: dict[str, tuple[bool | int | str, ...]] = {
     "vlan_depth": (0, 2),
     "no_ip_options": (False, True),
-    "no_fragments": (False, True),
+    "no_fragments": (False,),
+    "no_extensions": (False, True),
     "ipv6": (True,),
     "only_protocol": (0,),
-    "rule_layout": ("map", "chain", "tree"),
+    "rule_layout": ("map", "tree", "broad"),
     "set_layout": ("trie",),
     "counter_batch": ("1",),
 }

@@ -13,6 +13,7 @@ O2 that does it, and the table is inlined afterwards.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -46,27 +47,32 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-f
 
 @lru_cache(maxsize=1)
 def find_clang() -> str:
-    """The clang to use. Raises MissingFeatureError with the cure."""
+    """The clang to use. Raises MissingFeatureError with what was found, and the cure."""
+    found: list[str] = []
     for name in _NAMES:
         path = shutil.which(name)
-        if path and _major(path) >= OLDEST_CLANG:
+        if path is None:
+            continue
+        line = _version_of(path)
+        number = re.search(r"version (\d+)", line)
+        if number is not None and int(number[1]) >= OLDEST_CLANG:
             return path
+        found.append(f"{name}: {line or 'does not run'}")
+    told = f": {'; '.join(found)}" if found else ""
     raise MissingFeatureError(
-        f"no clang {OLDEST_CLANG} or newer on this machine", cure="apt-get install clang-19"
+        f"no clang {OLDEST_CLANG} or newer on this machine{told}", cure="apt-get install clang-19"
     )
 
 
-def _major(clang: str) -> int:
-    run = subprocess.run([clang, "-dumpversion"], capture_output=True, text=True, check=False)
-    number = run.stdout.split(".")[0].strip()
-    return int(number) if number.isdecimal() else 0
+def _version_of(clang: str) -> str:
+    run = subprocess.run([clang, "--version"], capture_output=True, text=True, check=False)
+    return (run.stdout.splitlines() or [""])[0] if run.returncode == 0 else ""
 
 
 @lru_cache(maxsize=1)
 def clang_version() -> str:
     """The first line of ``clang --version``."""
-    run = subprocess.run([find_clang(), "--version"], capture_output=True, text=True, check=True)
-    return run.stdout.splitlines()[0]
+    return _version_of(find_clang())
 
 
 def clang_flags(path: Path) -> list[str]:

@@ -19,8 +19,10 @@ from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.netlink import Interface, find_interface, namespace_key
 from iridescent_xdp.plan import Plan, make_plan
+from iridescent_xdp.points import Point, PointKind
 from iridescent_xdp.runtime import forget
 from iridescent_xdp.state import PINS
+from iridescent_xdp.template import find_template, read_template
 from tests.kernel.fixtures import TABLES
 from traffic.generator import SEQUENCE, Generator
 from traffic.mix_stream import Stream
@@ -28,16 +30,6 @@ from traffic.packet_build import Flow, Shape, frame
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
 CONFIG_PATH = Path("test.toml")
-FIXED: dict[str, tuple[Any, ...]] = {  # every searched point at its default
-    "vlan_depth": (2,),
-    "ipv6": (True,),
-    "no_ip_options": (False,),
-    "no_fragments": (False,),
-    "only_protocol": (0,),
-    "rule_layout": ("map",),
-    "set_layout": ("trie",),
-    "counter_batch": ("1",),
-}
 DROP = {"default_action": "drop"}  # packets that pass cost the kernel's whole stack
 
 
@@ -77,6 +69,19 @@ def plan_for(
         tables=tables,
     )
     return make_plan(config, CONFIG_PATH)
+
+
+def fixed(**free: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
+    """[search.points] in which all but some points of the filter stay as they are."""
+    points = read_template(find_template("filter")).points
+    return {p.name: (_written(p),) for p in points if p.searched} | free
+
+
+def _written(point: Point) -> object:
+    """A point's default as an operator file has it."""
+    if point.kind in (PointKind.BOOL, PointKind.ASSUME):
+        return bool(point.default)
+    return point.show(point.default) if point.labels else point.default
 
 
 class Events:

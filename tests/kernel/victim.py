@@ -14,10 +14,10 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.campaign import Campaign
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.events import EventLog
-from tests.kernel.live import FIXED, plan_for
+from tests.kernel.live import fixed, plan_for
 from traffic.testbed import inside
 
-POINTS = {**FIXED, "rule_layout": ("map", "tree"), "counter_batch": ("1", "64")}
+POINTS = fixed(rule_layout=("map", "tree"), counter_batch=("1", "64"))
 
 
 def main(namespace: str, toolchain: str, sample_shift: str) -> None:
