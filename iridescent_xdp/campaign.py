@@ -39,6 +39,7 @@ class Campaign:
         self._stop = stop
         self._rows: dict[Variant, Row] = {}
         self._deadline = time.monotonic() + self.settings.max_seconds
+        controller.board.through_root()
         self.observation = self._observe()
         self.space = self._space()
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
@@ -259,5 +260,6 @@ class Campaign:
         board = self.controller.board
         for slot in [s for s in board.expected if s not in (ENTRY, FALLBACK) and board.expected[s]]:
             board.clear(slot)
+        self.controller.settle()
         self.workshop.close()
         self._trials.close()

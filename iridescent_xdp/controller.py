@@ -148,28 +148,32 @@ class Controller:
                 cure=f"run 'iridescent detach {self.interface.name}' first",
             )
         fresh = self.plan.function.control_maps
+        mode = previous.mode if previous is not None else self.plan.config.mode
         state = State.adopt(self.pins, self.plan.template, *helper_templates(), fresh=fresh)
+        link = Link.adopt(self.pins / "link", mode)
         try:
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
-            mode = previous.mode if previous is not None else self.plan.config.mode
-            root_id = previous.root_id if previous is not None else 0
-            self.board = Switchboard.adopt(self.interface, mode, state, self.pins, root_id=root_id)
+            root = load_root(self.builder, state)
+            ours = _ids(previous) if previous is not None else None
+            self.board = Switchboard.adopt(self.interface, link, state, root, ours)
         except (OSError, IridescentError):
+            link.close()
             state.close()
             raise
-        info = self.board.link.info
-        self.record.root_id = info.prog_id
+        found = self.board.held.info.prog_id
+        self.record.root_id = root.info.prog_id
         self._remember(self.generic, self.plan.generic)
         self.board.put(ENTRY, self.generic)
         self.board.put(FALLBACK, self.generic)
+        self.board.through_root()
         state.pin(self.pins, fresh)
         self.live, self.live_variant = self.generic, self.plan.generic
         self.adopted = True
         self.events.tell(
             "adopted",
             interface=self.interface.name,
-            root=info.prog_id,
+            found=found,
             reason="a program of ours is attached; its state is kept",
         )
 
@@ -192,6 +196,7 @@ class Controller:
             program = self.state.load(insns, self._name(variant), arm=STEADY_ARM)
         self._remember(program, variant)
         took_us = self.board.put(ENTRY, program)
+        self.board.direct(program)
         if self.live is not self.generic and self.live is not program:
             self.live.close()
         self.live, self.live_variant = program, variant
@@ -206,6 +211,10 @@ class Controller:
             **numbers,
         )
         return swap
+
+    def settle(self) -> None:
+        """After a search: the link holds what is live, nothing stands in front of it."""
+        self.board.direct(self.live)
 
     def _remember(self, program: Program, variant: Variant) -> None:
         """Write down what a program id stands for, before it can be live."""
@@ -241,3 +250,8 @@ class Controller:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ids(record: Record) -> set[int]:
+    """Programs that a controller of ours may have left on the link."""
+    return {record.root_id, *(int(number) for number in record.programs)}

@@ -61,7 +61,6 @@ def saturate(
 ) -> Saturation | None:
     """Alternate TURNS times; None when no traffic flowed in some turn."""
     board = controller.board
-    root = bpf.fd_by_id(bpf.PROG_GET_FD_BY_ID, controller.record.root_id)
     arms = (shop.generic, winner)
     turns: tuple[list[_Turn], list[_Turn]] = ([], [])
     board.put(FIRST_ARM + winner.number, winner.program)
@@ -73,11 +72,10 @@ def saturate(
             for number in range(2 * TURNS):
                 arm = arms[number % 2]
                 trials.only(FIRST_ARM + arm.number)
-                turns[number % 2].append(_turn(controller, root, arm))
+                turns[number % 2].append(_turn(controller, arm))
     finally:
         board.put(ENTRY, controller.live)
         board.put(FALLBACK, controller.generic)
-        os.close(root)
     return _summary(*turns)
 
 
@@ -90,7 +88,8 @@ def _statistics() -> Iterator[None]:
         os.close(fd)
 
 
-def _turn(controller: Controller, root: int, arm: Arm) -> _Turn:
+def _turn(controller: Controller, arm: Arm) -> _Turn:
+    root = controller.board.root.fd
     time.sleep(TURN_S / 5)  # what was under way when the schedule changed
     before, packets, began = bpf.prog_info(root), _packets(controller, arm), time.perf_counter()
     time.sleep(TURN_S)

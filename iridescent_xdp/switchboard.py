@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Root program, slots, swap: the one place that changes what an interface runs.
 
-A pinned link holds the root, the root calls slot 0 of a pinned program array, and a swap is one
-update of that slot. Slot 1 always holds the generic code. Before a slot is written it is compared
-with what this controller put there, under the interface's lock: two controllers never fight.
+While variants are tried a pinned link holds the root, the root calls slot 0 of a pinned program
+array, and a swap is one update of that slot. Slot 1 always holds the generic code. In the steady
+state the link holds the live variant itself, because the root's jump costs about a nanosecond.
+Before a slot is written it is compared with what this controller put there, under the interface's
+lock, and the link is replaced by naming what it should hold: two controllers never fight.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Self
 
 from iridescent_xdp.builder import Builder, helper_template
 from iridescent_xdp.errors import AttachError, StateError
+from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.link import Link
-from iridescent_xdp.kernel.netlink import Interface
+from iridescent_xdp.kernel.netlink import Interface, namespace_key
 from iridescent_xdp.kernel.program import Program
-from iridescent_xdp.state import State
+from iridescent_xdp.state import PINS, State
 from iridescent_xdp.template import Template
 
 ENTRY, FALLBACK, OBSERVING, FIRST_ARM = 0, 1, 2, 3
@@ -33,12 +37,12 @@ def helper_templates() -> tuple[Template, ...]:
 class Switchboard:
     """What runs on one interface; owns the link and the helper programs."""
 
-    def __init__(self, link: Link, state: State, pins: Path | None) -> None:
+    def __init__(self, link: Link, state: State, pins: Path | None, root: Program) -> None:
         self.link = link
         self.state = state
         self.pins = pins
-        self.root: Program | None = None
-        self.root_id = 0
+        self.root = root
+        self.held = root  # what the link holds
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
         self.swaps = 0  # changes of slot 0, trials included
 
@@ -58,10 +62,9 @@ class Switchboard:
 
         Raises AttachError; then nothing is attached and nothing is pinned.
         """
-        board = cls(Link(-1, mode), state, pins)
+        board = cls(Link(-1, mode), state, pins, root)
         board._write(FALLBACK, generic)
         board._write(ENTRY, generic)
-        board.root, board.root_id = root, root.info.prog_id
         if pins is not None:
             pins.mkdir(mode=0o700, parents=True, exist_ok=False)
         try:
@@ -79,29 +82,33 @@ class Switchboard:
 
     @classmethod
     def adopt(
-        cls, interface: Interface, mode: str, state: State, pins: Path, *, root_id: int = 0
+        cls,
+        interface: Interface,
+        link: Link,
+        state: State,
+        root: Program,
+        ours: Container[int] | None,
     ) -> Self:
-        """Take over what is attached, without a gap; ``root_id`` is our root, 0 if not known.
+        """Take over what is attached; it goes on running until ``through_root``.
 
-        Raises StateError or AttachError.
+        ``ours`` are the ids of programs that a controller of ours left, None when that is not
+        known. Raises StateError for a link of another interface, AttachError when the link holds
+        somebody else's program.
         """
-        link = Link.adopt(pins / "link", mode)
         info = link.info
         if info.ifindex != interface.index:
-            link.close()
             raise StateError(
                 f"the pinned link belongs to interface {info.ifindex}, not to "
                 f"'{interface.name}' ({interface.index})",
                 cure="run 'iridescent detach' for it",
             )
-        if root_id not in (0, info.prog_id):
-            link.close()
+        if ours is not None and info.prog_id not in ours:
             raise AttachError(
-                f"somebody replaced the root program on '{interface.name}' (id {info.prog_id})",
+                f"somebody replaced the program on '{interface.name}' (id {info.prog_id})",
                 cure=f"run 'iridescent detach {interface.name}' first",
             )
-        board = cls(link, state, pins)
-        board.root_id = info.prog_id
+        board = cls(link, state, PINS / namespace_key(interface.name), root)
+        board.held = Program(bpf.fd_by_id(bpf.PROG_GET_FD_BY_ID, info.prog_id), "left behind")
         for slot in range(state["slots"].spec.entries):
             board.expected[slot] = board.holds(slot)
         return board
@@ -135,6 +142,21 @@ class Switchboard:
         self.expected[slot] = program.info.prog_id
         return took
 
+    # -- link ------------------------------------------------------------------------------
+
+    def through_root(self) -> None:
+        """The link holds the root, so that slots decide. Raises AttachError."""
+        self._hold(self.root)
+
+    def direct(self, program: Program) -> None:
+        """The link holds ``program`` itself, which also is in slot 0. Raises AttachError."""
+        self._hold(program)
+
+    def _hold(self, program: Program) -> None:
+        if program is not self.held:
+            self.link.replace(program, self.held)
+            self.held = program
+
     def clear(self, slot: int) -> None:
         """Empty a slot, so that the kernel can free its program; never slot 0 or 1."""
         self.state["slots"].delete(slot)
@@ -148,9 +170,9 @@ class Switchboard:
                 f"'{interface.name}' is not attached any more: it was detached or removed",
                 cure="see 'iridescent status'; run again to attach",
             )
-        if info.prog_id != self.root_id:
+        if info.prog_id != self.held.info.prog_id:
             raise AttachError(
-                f"somebody replaced the root program on '{interface.name}' (id {info.prog_id})",
+                f"somebody replaced the program on '{interface.name}' (id {info.prog_id})",
                 cure="see 'iridescent status'",
             )
 
@@ -165,8 +187,7 @@ class Switchboard:
     def close(self) -> None:
         """Give descriptors back; what is pinned stays attached."""
         self.link.close()
-        if self.root is not None:
-            self.root.close()
+        self.root.close()
 
 
 def load_root(builder: Builder, state: State) -> Program:

@@ -55,6 +55,7 @@ def plan_for(
     *,
     function: str = "filter",
     mode: str = "native",
+    apply: str = "winner",
     policy: dict[str, Any] | None = None,
     points: dict[str, tuple[Any, ...]] | None = None,
     **search: Any,
@@ -64,6 +65,7 @@ def plan_for(
         name=DUT_SIDE,
         function=function,
         mode=mode,  # type: ignore[arg-type]
+        apply=apply,  # type: ignore[arg-type]
         policy={**DROP, **(policy or {})} if "filter" in function else policy or {},
         search=SearchConfig(points=points or {}, **search),
         tables=tables,
