@@ -7,7 +7,7 @@ own, found by the template's name. It fills maps, compiles tables and reads coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,9 +22,31 @@ ARRAYS, REFERENCES = (2, 6), (3, 14)  # map types: (per-CPU) array; program arra
 FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations"})
 
 
+class Later(Mapping[str, Node]):
+    """Tables that are made when somebody looks: an object in the cache needs only their digest."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Node]]) -> None:
+        self._make = make
+        self._made: Mapping[str, Node] | None = None
+
+    def _nodes(self) -> Mapping[str, Node]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes())
+
+    def __len__(self) -> int:
+        return len(self._nodes())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """Tables as decision code, and a digest of what they were made from."""
+    """Tables as decision code, and a digest of what they are made from."""
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
     digest: str = ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from iridescent_xdp.decision.nodes import Node
 from iridescent_xdp.functions.address_hash import build_address_hash, hashable
-from iridescent_xdp.functions.base import Compiled, Counter, Function
+from iridescent_xdp.functions.base import Compiled, Counter, Function, Later
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.functions.filter_layouts import chain, tree
 from iridescent_xdp.functions.rules import Network, Rule
@@ -77,10 +77,10 @@ class FilterFunction(Function):
         if layout == self.template.constants["LAYOUT_MAP"]:
             return Compiled()
         if layout not in self._compiled:
-            node = self._node(layout)
             made_from = repr((layout, self._weights, self.tables.rules)).encode()
             digest = hashlib.sha256(made_from).hexdigest()
-            self._compiled[layout] = Compiled(nodes={"rules_compiled": node}, digest=digest)
+            nodes = Later(lambda: {"rules_compiled": self._node(layout)})
+            self._compiled[layout] = Compiled(nodes=nodes, digest=digest)
         return self._compiled[layout]
 
     def _node(self, layout: int) -> Node:

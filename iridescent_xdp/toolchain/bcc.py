@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
 
-from iridescent_xdp.decision.emit_c import emit_c
+from iridescent_xdp.decision.splice import splice
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
 from iridescent_xdp.template import include_flags
 from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest
 from iridescent_xdp.toolchain.headers import kernel_headers
+from iridescent_xdp.toolchain.tables import bodies, embedded
 
 
 class BccToolchain(Toolchain):
@@ -34,10 +35,10 @@ class BccToolchain(Toolchain):
     def compile(self, request: Request) -> bytes:
         """Compile with bcc and take the instructions before they are loaded."""
         text = request.template.path.read_text()
+        tables = embedded(request)
         for table in request.template.tables:
-            if table.name in request.tables:
-                node = request.tables[table.name]
-                text += "\n" + emit_c(node, function=table.name, key_struct=table.key)
+            if table.name in tables:
+                text += "\n" + tables[table.name].c(function=table.name, key_struct=table.key)
         flags = [f"-DSPEC_VALUE_{name}={value}u" for name, value in request.constants().items()]
         flags += [f"-D{name}={value}" for name, value in request.defines().items()]
         flags += ["-DIRIDESCENT_BCC", "-w", *include_flags(request.template.path)]
@@ -53,7 +54,7 @@ class BccToolchain(Toolchain):
                 ) from error
         if not insns:
             raise ToolchainError("bcc gave no program", cure="end it with SPEC_PROGRAM(...)")
-        return bytes(insns)
+        return splice(bytes(insns), bodies(tables))
 
 
 def _import_bcc() -> ModuleType:

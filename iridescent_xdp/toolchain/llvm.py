@@ -5,9 +5,8 @@ The template's bitcode (optimization passes off) is kept on disk by content dige
 once per process. Per variant a small module defines the point constants; it is linked in,
 everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
 
-A compiled table is different: its code is minimal when it comes, and a whole O2 run over hundreds
-of blocks would take longer than all the rest. So the constants are folded first, by the part of
-O2 that does it, and the table is inlined afterwards.
+Compiled tables pass LLVM as calls only; their machine code is put in afterwards
+(``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
 """
 
 from __future__ import annotations
@@ -19,27 +18,19 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from iridescent_xdp.decision.emit_ir import emit_ir
-from iridescent_xdp.decision.nodes import Field
+from iridescent_xdp.decision.splice import splice
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
-from iridescent_xdp.template import Template, include_flags
+from iridescent_xdp.template import include_flags
 from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest, source_digest
 from iridescent_xdp.toolchain.cache import cache_directory, store
+from iridescent_xdp.toolchain.tables import bodies, embedded
 
 TRIPLE, CPU = "bpfel", "v3"
 PREPARE = ("always_inliner", "global_dead_code_eliminate", "sroa", "simplify_cfg")
-FOLD = (
-    *("ipsccp", "simplify_cfg", "always_inliner", "global_dead_code_eliminate", "sroa", "sccp"),
-    *("simplify_cfg", "instruction_combine", "simplify_cfg", "loop_rotate", "loop_unroll", "sroa"),
-    *("instruction_combine", "simplify_cfg", "jump_threading", "new_gvn"),
-    *("dead_store_elimination", "sccp", "instruction_combine", "simplify_cfg", "aggressive_dce"),
-)
-INLINE_TABLES = PREPARE
 OLDEST_CLANG = 16  # older ones write typed pointers, which LLVM 22 cannot read
 _NAMES = ("clang-19", *(f"clang-{n}" for n in range(22, OLDEST_CLANG - 1, -1)), "clang")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-failed")
@@ -104,27 +95,18 @@ class LlvmToolchain(Toolchain):
         try:
             module = self._template_module(request).clone()
             module.link_in(llvm.parse_assembly(_constants_ir(request.constants())))
+            tables = embedded(request)
+            for name, table in tables.items():
+                module.link_in(llvm.parse_assembly(table.ir(function=name)))
             _internalize(module)
-            if request.tables:
-                self._passes(module, FOLD)
-                self._link_tables(module, request)
-                self._passes(module, INLINE_TABLES)
-            else:
-                self._whole_o2(module)
-            return instructions_of(self._machine.emit_object(module))
+            self._whole_o2(module)
+            insns = instructions_of(self._machine.emit_object(module))
+            return splice(insns, bodies(tables))
         except RuntimeError as error:
             if isinstance(error, ToolchainError):
                 raise
             name = request.template.name
             raise ToolchainError(f"LLVM refuses template '{name}': {error}") from error
-
-    def _link_tables(self, module: llvm.ModuleRef, request: Request) -> None:
-        for table in request.template.tables:
-            if table.name in request.tables:
-                layout = key_layout(request.template, table.key)
-                text = emit_ir(request.tables[table.name], function=table.name, layout=layout)
-                module.link_in(llvm.parse_assembly(text))
-        _internalize(module)
 
     def _template_module(self, request: Request) -> llvm.ModuleRef:
         digest = source_digest(request.template.path)
@@ -174,18 +156,6 @@ def template_bitcode(request: Request) -> bytes:
 def _constants_ir(constants: Mapping[str, int]) -> str:
     lines = [f"@{name} = constant i32 {value}" for name, value in constants.items()]
     return "\n".join(lines) + "\n"
-
-
-def key_layout(template: Template, key: str) -> dict[Field, tuple[int, int]]:
-    """Offset and size in bytes of every member of a table's key struct."""
-    layout: dict[Field, tuple[int, int]] = {}
-    fields: Mapping[str, Any] = template.structs[key].fields or {}
-    for name, entry in fields.items():
-        kind, offset = entry[0], int(entry[1])
-        for index in range(kind.shape[0] if kind.shape else 1):
-            size = kind.base.itemsize
-            layout[Field(name, index)] = (offset + index * size, size)
-    return layout
 
 
 def _internalize(module: llvm.ModuleRef) -> None:

@@ -53,11 +53,11 @@ FIGURES = {
         case: {"peer_ratio", "peer_ns", "winner_ns"}
         for case in ("filter/port", "filter/16", "filter/1000")
     },
-    "overhead": {"filter": {"steady_pct", "steady_live_pct"}},
+    "overhead": {"filter": {"steady_pct", "root_pct"}},
 }
 # figures whose worth does not depend on the machine
 EXACT = {"lost": 0, "duplicated": 0, "wrong_counters": 0}
-SIGNED = {"steady_pct", "steady_live_pct"}
+SIGNED = {"steady_pct", "root_pct"}
 
 
 def left_behind() -> tuple[set[str], set[str]]:
