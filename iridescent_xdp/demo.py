@@ -28,9 +28,11 @@ from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.netlink import find_interface, namespace_key
 from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.plot import plot_search
+from iridescent_xdp.points import Point
 from iridescent_xdp.preflight import Sandbox
 from iridescent_xdp.runtime import forget
 from iridescent_xdp.statistics import Effect, ratio
+from iridescent_xdp.template import find_template, read_template
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 from traffic.generator import Generator, StreamTimer
@@ -38,12 +40,14 @@ from traffic.mixes import Mix, Stream, build
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside, sweep
 
 RULES = 64
-ROUNDS = 15  # of program time, generic and the winner by turns
+# points that the demo searches, all values if none are named; the others keep their defaults
+SEARCHED = {"vlan_depth": "[0, 2]", "ipv6": "", "no_ip_options": "", "rule_layout": ""}
+ROUNDS = 41  # of program time, generic and the winner by turns
 DRAIN_S = 2.0  # until the last packets are counted
 
 _HEAD = """\
-# What `iridescent demo` ran. On an interface of yours: change the name below, then
-# iridescent run demo.toml
+# What `iridescent demo` ran, on an interface that is gone. It drops whatever comes: not for an
+# interface that you need.
 [interface.{name}]
 function = "filter"
 toolchain = "{toolchain}"
@@ -55,21 +59,26 @@ default_action = "drop"           # a dropped packet shows the program's own thr
 max_seconds = {seconds}
 
 [interface.{name}.search.points]  # a small space; leave this out to search everything
-vlan_depth = [0, 2]
-no_fragments = false
-no_extensions = false
-only_protocol = 0
-counter_batch = "1"
-set_layout = "trie"
+{points}
 """
 
 
 def demo_file(seconds: float, toolchain: str) -> str:
     """The operator file: prefixes, ports, ranges and both, by turns."""
-    return _HEAD.format(name=DUT_SIDE, toolchain=toolchain, seconds=seconds) + "".join(
-        f'\n[[interface.{DUT_SIDE}.rules]]\n{_rule(number)}action = "drop"\n'
-        for number in range(RULES)
+    points = read_template(find_template("filter")).points
+    shown = [f"{p.name} = {_tried(p)}" for p in points if p.searched and p.name not in SEARCHED]
+    shown += [f"{name} = {values}" for name, values in SEARCHED.items() if values]
+    head = _HEAD.format(
+        name=DUT_SIDE, toolchain=toolchain, seconds=seconds, points="\n".join(shown)
     )
+    rules = (f'action = "drop"\n{_rule(number)}' for number in range(RULES))
+    return head + "".join(f"\n[[interface.{DUT_SIDE}.rules]]\n{rule}" for rule in rules)
+
+
+def _tried(point: Point) -> str:
+    """The default alone, as TOML spells it."""
+    value = point.show(point.default)
+    return f'"{value}"' if point.labels else value
 
 
 def _rule(number: int) -> str:

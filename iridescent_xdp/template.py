@@ -74,8 +74,8 @@ class Template:
     points: tuple[Point, ...]
     tables: tuple[TableSpec, ...]
     maps: tuple[MapSpec, ...]
-    structs: Mapping[str, np.dtype[np.void]] = field(repr=False)
-    constants: Mapping[str, int] = field(repr=False)
+    structs: Mapping[str, np.dtype[np.void]] = field(repr=False, hash=False)
+    constants: Mapping[str, int] = field(repr=False, hash=False)
 
     def point(self, name: str) -> Point:
         """The point called ``name``; TemplateError when there is none."""

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from iridescent_xdp.decision.embed import EmbeddedTable
-from iridescent_xdp.decision.nodes import Field
+from iridescent_xdp.decision.nodes import Field, Node
 from iridescent_xdp.template import Template
 from iridescent_xdp.toolchain.base import Request
 
@@ -15,14 +16,16 @@ from iridescent_xdp.toolchain.base import Request
 def embedded(request: Request) -> dict[str, EmbeddedTable]:
     """By name, those of the template's tables that the request has decision code for."""
     return {
-        table.name: EmbeddedTable(
-            request.tables[table.name],
-            layout=key_layout(request.template, table.key),
-            number=number,
-        )
+        table.name: _embedded(request.tables[table.name], request.template, table.key, number)
         for number, table in enumerate(request.template.tables)
         if table.name in request.tables
     }
+
+
+@lru_cache(maxsize=64)
+def _embedded(node: Node, template: Template, key: str, number: int) -> EmbeddedTable:
+    """A table is assembled once, however many variants carry it."""
+    return EmbeddedTable(node, layout=key_layout(template, key), number=number)
 
 
 def bodies(tables: Mapping[str, EmbeddedTable]) -> dict[int, bytes]:
