@@ -193,12 +193,10 @@ class Controller:
         if variant == self.plan.generic:
             program = self.generic
         else:
-            program = self.state.load(insns, self._name(variant), arm=STEADY_ARM)
+            program = self.state.load_kept(insns, self._name(variant), arm=STEADY_ARM)
         self._remember(program, variant)
         took_us = self.board.put(ENTRY, program)
         self.board.direct(program)
-        if self.live is not self.generic and self.live is not program:
-            self.live.close()
         self.live, self.live_variant = program, variant
         swap = Swap(label=self.plan.label(variant), key=variant.key, took_us=took_us)
         self.events.tell(
@@ -240,8 +238,7 @@ class Controller:
         self.record.pid = 0
         self._phase("left running")
         self.board.close()
-        for program in {self.generic, self.live}:
-            program.close()
+        self.generic.close()
         self.state.close()
         self._lock.close()
 

@@ -135,15 +135,15 @@ def status_view(facts: Facts) -> list[RenderableType]:
     """One interface as the kernel and the record tell it."""
     table = _table("", "", title=str(facts["key"]))
     table.show_header = False
-    link, slots = facts["link"], facts["slots"]
+    link, programs = facts["link"], facts["programs"]
     alive = facts["controller"]
     rows = {
         "attached": _attachment(facts),
         "phase": facts["phase"],
         "controller": f"process {alive['pid']}" if alive["alive"] else "none",
-        "live": _program(slots.get("live")),
-        "fallback": _program(slots.get("fallback")),
-        "root program": f"id {link['prog_id']}" if link else "-",
+        "live": _program(programs.get("live")),
+        "fallback": _program(programs.get("fallback")),
+        "link holds": f"program {link['prog_id']}" if link else "-",
         "events": facts["events"] or "-",
     }
     for name, value in rows.items():
@@ -161,11 +161,11 @@ def _attachment(facts: Facts) -> str:
     return f"{facts['function']} in {facts['mode']} mode, built by {facts['toolchain']}"
 
 
-def _program(slot: Facts | None) -> str:
-    if slot is None or not slot["prog_id"]:
+def _program(held: Facts | None) -> str:
+    if held is None or not held["prog_id"]:
         return "-"
-    key = f", key {slot['key']}" if slot["key"] else ""
-    return f"{slot['variant']} (program {slot['prog_id']}{key})"
+    key = f", key {held['key']}" if held["key"] else ""
+    return f"{held['variant']} (program {held['prog_id']}{key})"
 
 
 def _counters(rows: Sequence[Facts]) -> list[RenderableType]:

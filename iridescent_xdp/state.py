@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+from collections import OrderedDict
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +19,7 @@ from iridescent_xdp.toolchain.base import MAP_FD_BASE
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "iridescent"
 NONE: frozenset[str] = frozenset()
+KEPT_PROGRAMS = 32
 
 
 class State:
@@ -25,6 +28,7 @@ class State:
     def __init__(self, template: Template, maps: dict[str, Map]) -> None:
         self.template = template
         self.maps = maps
+        self._kept: OrderedDict[tuple[bytes, int], Program] = OrderedDict()
 
     @classmethod
     def create(cls, template: Template, *helpers: Template) -> Self:
@@ -84,11 +88,26 @@ class State:
         code = patch(insns, map_fd=lambda n: by_index[n - MAP_FD_BASE], numbers={0: arm})
         return Program.load(code, name)
 
+    def load_kept(self, insns: bytes, name: str, *, arm: int = 0) -> Program:
+        """As ``load``, but the program stays loaded and belongs to this state: what ran before is
+        live again without the verifier. The caller does not close it. Raises VerifierError.
+        """
+        key = (hashlib.sha256(insns).digest(), arm)
+        if key not in self._kept:
+            self._kept[key] = self.load(insns, name, arm=arm)
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT_PROGRAMS:
+            self._kept.popitem(last=False)[1].close()
+        return self._kept[key]
+
     def __getitem__(self, name: str) -> Map:
         return self.maps[name]
 
     def close(self) -> None:
         """Give all descriptors back; pinned maps stay."""
+        for program in self._kept.values():
+            program.close()
+        self._kept.clear()
         for held in self.maps.values():
             held.close()
 

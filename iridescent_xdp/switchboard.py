@@ -44,7 +44,7 @@ class Switchboard:
         self.root = root
         self.held = root  # what the link holds
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
-        self.swaps = 0  # changes of slot 0, trials included
+        self.swaps = 0  # atomic changes of slot 0 and of the link, trials included
 
     # -- taking an interface ---------------------------------------------------------------
 
@@ -156,6 +156,7 @@ class Switchboard:
         if program is not self.held:
             self.link.replace(program, self.held)
             self.held = program
+            self.swaps += 1
 
     def clear(self, slot: int) -> None:
         """Empty a slot, so that the kernel can free its program; never slot 0 or 1."""

@@ -27,6 +27,7 @@ from iridescent_xdp.switchboard import ENTRY, FALLBACK, HELPERS, helper_template
 from iridescent_xdp.template import Template, read_template
 
 Facts = dict[str, Any]
+ROOT = "iridescent_root"  # the kernel keeps 15 characters, as many as this has
 INTERRUPTED = {
     "dispatcher": "search interrupted: traffic goes through proven arms",
     "observer": "search interrupted while observing: the generic code decides",
@@ -49,7 +50,7 @@ def take_stock(key: str) -> Facts:
         "toolchain": record.toolchain if record else "unknown",
         "controller": {"alive": pid > 0, "pid": pid},
         "link": asdict(link) if link else None,
-        "slots": {},
+        "programs": {},
         "guard_misses": {},
         "counters": [],
         "events": record.events if record else "",
@@ -101,9 +102,9 @@ def _add_state(facts: Facts, record: Record | None) -> None:
     template = read_template(Path(record.template))
     state = State.adopt(PINS / facts["key"], template, *helper_templates())
     try:
-        facts["slots"] = {
-            "live": _slot(state, ENTRY, record),
-            "fallback": _slot(state, FALLBACK, record),
+        facts["programs"] = {
+            "live": _program(_live(state, facts["link"], record), record),
+            "fallback": _program(_slot(state, FALLBACK), record),
         }
         facts["counters"] = [asdict(row) for row in function_for(template).counters(state)]
         facts["guard_misses"] = _misses(state, template)
@@ -111,10 +112,23 @@ def _add_state(facts: Facts, record: Record | None) -> None:
         state.close()
 
 
-def _slot(state: State, slot: int, record: Record) -> Facts:
-    """The program in a slot and what it stands for."""
+def _slot(state: State, slot: int) -> int:
+    """The id of the program in a slot; 0 when it is empty."""
     value = state["slots"].read(slot)
-    prog_id = int.from_bytes(value.tobytes()[:4], "little") if value is not None else 0
+    return int.from_bytes(value.tobytes()[:4], "little") if value is not None else 0
+
+
+def _live(state: State, link: Facts | None, record: Record) -> int:
+    """What decides about packets: the link holds it, or the root, which calls slot 0."""
+    if link is None or not link["ifindex"]:
+        return 0
+    held = int(link["prog_id"])
+    is_root = held == record.root_id or program_name(held) == ROOT
+    return _slot(state, ENTRY) if is_root and str(held) not in record.programs else held
+
+
+def _program(prog_id: int, record: Record) -> Facts:
+    """A program and what it stands for."""
     known = record.programs.get(str(prog_id), {})
     name = program_name(prog_id) if prog_id else ""
     label = known.get("variant") or (name if name in HELPERS else f"a program '{name}' of others")
@@ -139,7 +153,7 @@ def _misses(state: State, template: Template) -> dict[str, int]:
 def _phase(facts: Facts, record: Record | None) -> str:
     if not facts["attached"]:
         return "not attached"
-    live = facts["slots"].get("live", {}).get("program", "")
+    live = facts["programs"].get("live", {}).get("program", "")
     if facts["controller"]["alive"]:
         return record.phase if record else "unknown"
     if live in INTERRUPTED:

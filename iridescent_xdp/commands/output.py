@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 
 from iridescent_xdp.config import ConfigFileError
 from iridescent_xdp.errors import IridescentError, MissingFeatureError
+from iridescent_xdp.kernel.features import Feature, has
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,8 +59,9 @@ def as_iridescent(error: IridescentError | OSError) -> IridescentError:
     private = str(error.filename or "").startswith(PRIVATE_PLACES)
     if error.errno == errno.EPERM or (error.errno == errno.EACCES and private):
         what = str(error.filename or error.strerror or error)
+        lacking = "CAP_SYS_ADMIN too" if has(Feature.PRIVILEGE) else "CAP_BPF and CAP_NET_ADMIN"
         return MissingFeatureError(
-            f"not permitted: {what}", cure="run as root, or grant CAP_BPF and CAP_NET_ADMIN"
+            f"not permitted: {what}", cure=f"run as root, or grant {lacking}"
         )
     named = f"{error.filename}: " if error.filename else ""
     return IridescentError(f"{named}{error.strerror or error}")

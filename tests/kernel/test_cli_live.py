@@ -70,8 +70,8 @@ def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
     assert status["attached"] and status["phase"] == "left running"
     assert not status["controller"]["alive"]
     assert status["mode"] == facts["mode"] == "native"
-    assert status["slots"]["live"]["key"] == facts["live_key"]
-    assert status["slots"]["fallback"]["variant"] == "generic"
+    assert status["programs"]["live"]["key"] == facts["live_key"]
+    assert status["programs"]["fallback"]["variant"] == "generic"
     assert verdicts(status) == sent, "each packet is counted once, through all swaps"
 
     row = search["variants"][0]
@@ -100,7 +100,7 @@ def test_interrupt_in_the_middle_of_a_search(lab: Lab) -> None:
     assert f"'{'generic'}' stays attached" in out
     status = lab.status()
     assert status["attached"] and status["phase"] == "left running"
-    assert status["slots"]["live"]["variant"] == "generic"
+    assert status["programs"]["live"]["variant"] == "generic"
     assert _filled(lab) <= {0, 1}, "the arms are gone"
 
 
@@ -129,7 +129,7 @@ def test_kill_in_a_trial_then_status_then_a_new_run(lab: Lab) -> None:
 
 
 def _live(lab: Lab) -> str:
-    return str(lab.status()["slots"].get("live", {}).get("variant", ""))
+    return str(lab.status()["programs"].get("live", {}).get("variant", ""))
 
 
 def test_foreign_program_is_refused_by_name(lab: Lab) -> None:
@@ -183,7 +183,7 @@ def test_no_traffic(lab: Lab) -> None:
     assert code == 0
     assert "no traffic seen for 3 s; generic stays" in err
     assert "'generic' stays attached" in out
-    assert lab.status()["slots"]["live"]["variant"] == "generic"
+    assert lab.status()["programs"]["live"]["variant"] == "generic"
 
 
 def test_somebody_detaches_while_it_watches(lab: Lab) -> None:

@@ -111,7 +111,7 @@ def test_wrong_command_lines_are_usage_errors(words: list[str]) -> None:
         ),
         (errors.VerifierError("refused", log="a long log\n" * 99), 3, "refused"),
         (errors.TrafficError("cannot send"), 7, "cannot send"),
-        (PermissionError(errno.EPERM, "creating map"), 5, "CAP_BPF and CAP_NET_ADMIN"),
+        (PermissionError(errno.EPERM, "creating map"), 5, "not permitted: creating map (run as"),
         (PermissionError(errno.EACCES, "denied", "/sys/fs/bpf/iridescent"), 5, "run as root"),
         (PermissionError(errno.EACCES, "denied", "/home/else/file"), 1, "/home/else/file: denied"),
         (OSError(errno.ENOSPC, "disk full", "out.json"), 1, "out.json: disk full"),

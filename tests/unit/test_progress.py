@@ -12,7 +12,7 @@ import pytest
 from iridescent_xdp.commands.progress import Progress, describe
 from iridescent_xdp.commands.stopping import Stopper
 from iridescent_xdp.commands.traffic_seen import Rate, Reading
-from tests.unit.search_events import SEARCH, event
+from tests.unit.search_events import SEARCH, event, trial
 
 
 def test_tally_adds_events_up() -> None:
@@ -26,6 +26,16 @@ def test_tally_adds_events_up() -> None:
     assert (tally.best, tally.best_ns, tally.generic_ns) == ("rule_layout=tree", 61.0, 112.0)
     assert tally.outcome == "rule_layout=tree saves 51 ns"
     assert progress.events == SEARCH
+
+
+def test_best_is_overtaken_only_by_what_is_quicker() -> None:
+    progress = Progress("eth0", quiet=True)
+    best = []
+    for times in ({"a": 60.0}, {"b": 80.0}, {"c": 50.0}, {"c": 70.0}):
+        progress(trial(1.0, generic=110.0, twin=110.0, **times))
+        best.append((progress.tally.best, progress.tally.best_ns))
+    a, c = "rule_layout=a", "rule_layout=c"
+    assert best == [(a, 60.0), (a, 60.0), (c, 50.0), (c, 70.0)], "it was measured again, slower"
 
 
 def test_generic_stays_is_an_outcome() -> None:
