@@ -84,6 +84,7 @@ class Controller:
             pid=os.getpid(),
             events=str(self.events.path or ""),
             programs=previous.programs if previous is not None else {},
+            roots=previous.roots if previous is not None else [],
         )
         if self.pins.is_dir() and not self._stale():
             self._adopt(previous)
@@ -112,6 +113,13 @@ class Controller:
         insns = self.builder.variant(self.plan.function, self.plan.generic, Role.STEADY)
         return state.load(insns, self._name(self.plan.generic), arm=STEADY_ARM)
 
+    def _load_root(self, state: State) -> Program:
+        """The root, known as ours before it can be on the link: this process may die any time."""
+        root = load_root(self.builder, state)
+        self.record.root_id = root.info.prog_id
+        self.record.roots = [*self.record.roots, root.info.prog_id]
+        return root
+
     def _name(self, variant: Variant) -> str:
         return f"{self.plan.template.name[:6]}_{variant.key}"
 
@@ -120,7 +128,7 @@ class Controller:
         try:
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
-            root = load_root(self.builder, state)
+            root = self._load_root(state)
             self._remember(self.generic, self.plan.generic)
             self.board = Switchboard.attach(
                 self.interface, self.plan.config.mode, state, self.generic, root, self.pins
@@ -128,7 +136,6 @@ class Controller:
         except (OSError, IridescentError):
             state.close()
             raise
-        self.record.root_id = root.info.prog_id
         self.live, self.live_variant = self.generic, self.plan.generic
         self.events.tell(
             "attached",
@@ -154,7 +161,7 @@ class Controller:
         try:
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
-            root = load_root(self.builder, state)
+            root = self._load_root(state)
             ours = _ids(previous) if previous is not None else None
             self.board = Switchboard.adopt(self.interface, link, state, root, ours)
         except (OSError, IridescentError):
@@ -162,11 +169,11 @@ class Controller:
             state.close()
             raise
         found = self.board.held.info.prog_id
-        self.record.root_id = root.info.prog_id
         self._remember(self.generic, self.plan.generic)
         self.board.put(ENTRY, self.generic)
         self.board.put(FALLBACK, self.generic)
         self.board.through_root()
+        self.record.roots = [self.record.root_id]
         state.pin(self.pins, fresh)
         self.live, self.live_variant = self.generic, self.plan.generic
         self.adopted = True
@@ -251,4 +258,4 @@ class Controller:
 
 def _ids(record: Record) -> set[int]:
     """Programs that a controller of ours may have left on the link."""
-    return {record.root_id, *(int(number) for number in record.programs)}
+    return {record.root_id, *record.roots, *(int(number) for number in record.programs)}

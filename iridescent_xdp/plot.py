@@ -46,26 +46,30 @@ class History:
     stretches: dict[str, list[Stretch]] = field(default_factory=dict)
     swaps: list[tuple[float, str]] = field(default_factory=list)
     gains: dict[str, float] = field(default_factory=dict)
+    finalists: list[str] = field(default_factory=list)
     refused: int = 0
     end_s: float = 0.0
 
     @property
     def top(self) -> list[str]:
-        """Who gets a name: what was swapped in, then what saved most."""
+        """Who gets a name: what was swapped in, then finalists, then what saved most."""
         swapped = [name for _, name in reversed(self.swaps) if name in self.gains]
         ranking = sorted(self.gains, key=lambda name: -self.gains[name])
-        return list(dict.fromkeys([*swapped, *ranking]))[:TOP]
+        return list(dict.fromkeys([*swapped, *self.finalists, *ranking]))[:TOP]
 
 
 def history(events: Iterable[Event]) -> History:
     """Collect trials and swaps. A trial is told at its end; it began after the event before."""
     found = History()
-    for event in events:
+    for event in events:  # in their order
         at = float(event["elapsed_s"])
         if event["event"] == "trial":
             _add_trial(found, at, event["arms"])
         elif event["event"] == "swap":
             found.swaps.append((at, str(event["variant"])))
+        elif event["event"] == "decision":
+            gains = {name: gain["value"] for name, gain in event["gains"].items()}
+            found.finalists = sorted(gains, key=lambda name: -gains[name])
         elif event["event"] == "refused":
             found.refused += 1
         found.end_s = max(found.end_s, at)

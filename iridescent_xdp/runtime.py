@@ -23,7 +23,11 @@ RUN = Path("/run/iridescent")
 
 @dataclass(kw_only=True)
 class Record:
-    """One interface's record; ``programs`` maps a program id to what it is."""
+    """One interface's record; ``programs`` maps a program id to what it is.
+
+    ``roots`` are the root programs that may be on the link: while one controller takes over from
+    another there are two.
+    """
 
     interface: str
     function: str
@@ -35,6 +39,7 @@ class Record:
     phase: str = "starting"
     events: str = ""
     programs: dict[str, dict[str, object]] = field(default_factory=dict)
+    roots: list[int] = field(default_factory=list)
 
     def save(self, key: str) -> None:
         """Write atomically."""

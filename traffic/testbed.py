@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from pyroute2 import IPRoute, netns
 
+from iridescent_xdp import runtime
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel import syscall
 from iridescent_xdp.state import PINS
@@ -117,13 +119,14 @@ def _quiet_ipv6() -> None:
 
 
 def _remove_pins(suffix: str) -> None:
-    if not PINS.is_dir():
-        return
-    for directory in PINS.iterdir():
-        if directory.name.endswith(suffix):
+    """Pins of interfaces of one namespace, and what their controllers left in /run."""
+    if PINS.is_dir():
+        for directory in PINS.glob(f"*{suffix}"):
             for pin in directory.iterdir():
                 pin.unlink()
             directory.rmdir()
+    for directory in runtime.RUN.glob(f"*{suffix}"):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def sweep() -> list[str]:

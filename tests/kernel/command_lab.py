@@ -20,6 +20,7 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.runtime import RUN
 from iridescent_xdp.state import PINS
+from iridescent_xdp.template import find_template, read_template
 from traffic.generator import Generator
 from traffic.mixes import Mix, build
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
@@ -28,15 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20.0
 RULES = 16
 QUICK = {"rule_layout": '["map", "tree"]'}
-FIXED = {
-    "vlan_depth": "2",
-    "ipv6": "true",
-    "no_ip_options": "false",
-    "no_fragments": "false",
-    "only_protocol": "0",
-    "set_layout": '"trie"',
-    "counter_batch": '"1"',
-}
+
+
+def tried(points: Mapping[str, str]) -> dict[str, str]:
+    """``points`` as given, every other one fixed to its default, as TOML spells them."""
+    searched = [p for p in read_template(find_template("filter")).points if p.searched]
+    shown = {p.name: p.show(p.default) for p in searched}
+    fixed = {p.name: f'"{shown[p.name]}"' if p.labels else shown[p.name] for p in searched}
+    return fixed | dict(points)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Lab:
             f'[{at}]\nfunction = "filter"\ntoolchain = "{toolchain}"\nmode = "{mode}"',
             f'[{at}.policy]\ndefault_action = "drop"\nsample_shift = {sample_shift}',
             f"[{at}.search]\nmax_seconds = {seconds}\n[{at}.search.points]",
-            *(f"{name} = {value}" for name, value in (FIXED | dict(points)).items()),
+            *(f"{name} = {value}" for name, value in tried(points).items()),
         ]
         for port in range(100, 100 + RULES):
             rule = f'protocol = "udp"\ndestination_port = {port}\naction = "drop"'

@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from iridescent_xdp.builder import Builder, make_toolchain
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel.features import Feature, probe
-from iridescent_xdp.runtime import forget
+from iridescent_xdp.runtime import RUN, forget
+from iridescent_xdp.state import PINS
+from tests.kernel.command_lab import Lab
 from tests.kernel.live import interface_key
-from traffic.testbed import Testbed, sweep
+from traffic.testbed import DUT_SIDE, Testbed, sweep
 
 BASE = (
     Feature.PRIVILEGE,
@@ -83,3 +86,19 @@ def bed() -> Iterator[Testbed]:
     with Testbed() as made:
         yield made
         forget(interface_key(made))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with Testbed() as bed:
+        made = Lab(bed, tmp_path)
+        try:
+            yield made
+        finally:
+            for process in made.started:
+                if process.poll() is None:
+                    process.kill()
+                process.communicate()
+            made.run("detach", DUT_SIDE)
+        assert not (PINS / made.key).exists()
+        assert not (RUN / made.key).exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface
-from iridescent_xdp.runtime import RUN
 from iridescent_xdp.state import PINS, State
 from tests.kernel.command_lab import Lab, finish, has_event, traffic, until, verdicts
 from traffic.mixes import Mix, build
@@ -25,25 +23,9 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
 pytestmark = pytest.mark.needs(Feature.LIVE_FRAMES, Feature.XDP_NATIVE)
 
+NETNS = Path("/run/netns")
 WIDE = {"vlan_depth": "[0, 1, 2]", "ipv6": "[true, false]", "no_ip_options": "[true, false]"}
 SLOTS = 64  # SPEC_SLOTS of bpf/include/iridescent_run.h
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Testbed() as bed:
-        made = Lab(bed, tmp_path)
-        key = made.key
-        try:
-            yield made
-        finally:
-            for process in made.started:
-                if process.poll() is None:
-                    process.kill()
-                process.communicate()
-            made.run("detach", DUT_SIDE)
-    left = RUN / key
-    assert not left.exists(), list(left.iterdir())
 
 
 @pytest.mark.parametrize("toolchain", ["llvm", "bcc"])
@@ -255,16 +237,14 @@ def test_replayed_capture_is_counted(lab: Lab) -> None:
     assert verdicts(lab.status()) == count
 
 
-def test_demo_leaves_its_files_and_nothing_else(lab: Lab) -> None:
-    before = set(PINS.iterdir()) if PINS.is_dir() else set()
-    folder = lab.folder / "shown"
-    code, out, err = lab.run("demo", "--seconds", "3", "--output", folder, "--json")
-    assert code == 0, err
+def test_one_interface_fails_the_other_goes_on(lab: Lab) -> None:
+    path = lab.config()
+    path.write_text(f'[interface.nowhere0]\nfunction = "filter"\n{path.read_text()}')
+    code, out, err = lab.run("run", path, "--once", "--json")
+    assert code == 6
+    assert err.startswith("error: nowhere0: there is no interface 'nowhere0'")
     facts = json.loads(out)
-    assert facts["demo"]["sent"] == facts["demo"]["counted"] > 0
-    assert facts["demo"]["swaps"] > 0
-    assert len(facts["sentences"]) == 2
-    names = {"demo.toml", "demo.png", "events.jsonl", "summary.json"}
-    assert {path.name for path in folder.iterdir()} == names
-    left = set(PINS.iterdir()) - before if PINS.is_dir() else set()
-    assert not [path for path in left if path.name.startswith(f"{DUT_SIDE}@")]
+    assert facts["exit_code"] == 6
+    assert [(f["interface"], f["live"]) for f in facts["interfaces"]] == [(DUT_SIDE, "generic")]
+    assert lab.status()["attached"]
+    assert lab.run("status", "nowhere0")[0] == 6

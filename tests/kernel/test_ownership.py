@@ -153,7 +153,7 @@ def test_a_link_that_somebody_else_changed(bed: Testbed, adopted: bool) -> None:
         controller.board.check(controller.interface)
         with root_of(controller) as root:
             controller.board.link.replace(program, root)
-            assert_swap_is_refused(controller, "somebody replaced the root program on 'dut0'")
+            assert_swap_is_refused(controller, "somebody replaced the program on 'dut0'")
             controller.board.link.replace(root, program)
         controller.board.check(controller.interface)
         with closing(Link.adopt(pins_of(bed) / "link", "native")) as link:
@@ -178,7 +178,7 @@ def test_a_root_that_was_replaced_while_nobody_ran(bed: Testbed) -> None:
         closing(Link.adopt(pins_of(bed) / "link", "native")) as link,
     ):
         link.replace(program, root)
-        with pytest.raises(AttachError, match="somebody replaced the root program"):
+        with pytest.raises(AttachError, match="somebody replaced the program"):
             take(bed, builder, plan_for())
         assert interface_of(bed).xdp_prog_id == program.info.prog_id, "it is left alone"
         link.replace(root, program)

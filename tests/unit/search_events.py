@@ -52,7 +52,13 @@ SEARCH = [
     event(1.2, "refused", variant="rule_layout=hash", reason="verdict drop, generic says pass"),
     trial(2.0, generic=110.0, twin=111.0, chain=80.0, tree=60.0, wide=140.0),
     trial(3.5, generic=112.0, twin=111.5, chain=79.0, tree=61.0, list=95.0),
-    event(3.6, "decision", winner="rule_layout=tree", reason="rule_layout=tree saves 51 ns"),
+    event(
+        3.6,
+        "decision",
+        winner="rule_layout=tree",
+        gains={"rule_layout=tree": {"value": 51.0, "low": 50.0, "high": 52.0}},
+        reason="rule_layout=tree saves 51 ns",
+    ),
     swap(4.0, "tree"),
 ]
 

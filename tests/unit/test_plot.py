@@ -60,6 +60,13 @@ def test_what_was_swapped_in_comes_first_then_the_best() -> None:
     assert len(history(SEARCH).top) == TOP
 
 
+def test_finalists_come_before_what_looked_good_earlier() -> None:
+    gains = {"rule_layout=wide": {"value": 9.0}, "rule_layout=list": {"value": 10.0}}
+    events = [trial(1.0, generic=110.0, twin=110.0, tree=60.0, list=99.0, wide=99.5)]
+    names = ["rule_layout=list", "rule_layout=wide", "rule_layout=tree"]
+    assert history([*events, event(2.0, "decision", gains=gains)]).top == names
+
+
 def test_picture_names_the_best_and_marks_the_swap() -> None:
     figure = draw_search(SEARCH)
     (axes,) = figure.axes
