@@ -136,8 +136,12 @@ class Campaign:
         return self._stop() or time.monotonic() > self._deadline
 
     def _batch(self, variants: Sequence[Variant], samples: int) -> list[Outcome]:
-        built = [self.workshop.build(v) for v in variants if v != self.plan.generic]
-        outcomes = [
+        built = [
+            self.workshop.build(v) for v in variants if v != self.plan.generic and not self._over()
+        ]
+        late = {*variants} - {b.variant for b in built} - {self.plan.generic}
+        outcomes = [Outcome(variant=v, status=Status.FAILED, reason="time is up") for v in late]
+        outcomes += [
             Outcome(variant=b.variant, status=Status.REFUSED, reason=b.reason)
             for b in built
             if b.refused

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ _SLOT_NAMES = {
 VERDICTS = 2  # pass and drop, before the slots
 DEEP_LEAF, BROAD_LEAF = 4, 16  # rules asked one by one; broad mispredicts fewer branches
 ENOUGH_HITS, RAREST = 1000, 1 / 4096  # packets to learn from; the smallest share that counts
+SET_PROBES = 16  # entries of each address set that the corpus asks about
 CHAIN_LIMIT = 256  # rules; a longer compare chain does not compile in useful time
 
 
@@ -136,7 +137,7 @@ class FilterFunction(Function):
         for constant, name in _SLOT_NAMES.items():
             if self.template.constants[constant] == slot:
                 return name
-        return f"rule {slot + 1}"
+        return f"rules[{slot}]"
 
     def _totals(self, state: State) -> Records:
         rows = state["counters"].read()
@@ -160,7 +161,16 @@ class FilterFunction(Function):
         from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
 
         samples = corpus(self.tables.rules, seed=seed, observed=observed)
-        return [(s.name, s.data) for s in samples]
+        return [*((s.name, s.data) for s in samples), *self._set_probes()]
+
+    def _set_probes(self) -> Iterator[tuple[str, bytes]]:
+        """Packets from some entries of each address set, at their edges and just beside."""
+        from traffic.corpus import for_rules
+
+        for name, networks in (("allow", self.tables.allow), ("deny", self.tables.deny)):
+            chosen = networks[:: max(1, len(networks) // SET_PROBES)]
+            for label, data in for_rules([Rule(source=n, action="pass") for n in chosen]):
+                yield f"{name}-{label.replace('rule', 'set', 1)}", data
 
 
 def _row_name(row: int) -> str:

@@ -187,6 +187,12 @@ FAULTS = {
         shows=tagged,
         says=STATE,
     ),
+    "an address hash with a wrong multiplier": Fault(
+        changes=(("0x9e3779b1u", "0x9e3779b3u"),),
+        points={"set_layout": 1},
+        shows=lambda data: decision(data)[0] in (1025, 1026),
+        says=f"{VERDICT}|{STATE}",
+    ),
     "a byte is changed": Fault(
         changes=((COUNT, REWRITE + COUNT),),
         points={"rule_layout": TREE},

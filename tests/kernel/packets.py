@@ -17,10 +17,10 @@ from tests.unit.filter_cases import exact_rules, mixed_rules, near, near_key, ra
 from tests.unit.filter_model import PacketKey
 from tests.unit.packet_model import Decision, classify
 from traffic.corpus import corpus
-from traffic.packet_build import Flow, Fragment, Shape, frame
+from traffic.packet_build import Flow, Fragment, Shape, checksum, frame
 
 SET_ENTRIES = 1000
-FRAGMENTS: tuple[Fragment, ...] = ("whole",) * 6 + ("first", "later")  # type: ignore[assignment]
+FRAGMENTS: tuple[Fragment, ...] = ("whole",) * 6 + ("first", "later")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,23 @@ def _near(rng: Random, rules: Sequence[Rule], sets: Sequence[Network], ident: in
         fragment=rng.choice(FRAGMENTS),
         size_bytes=rng.choice((60, 90, 200)),
     )
-    return frame(flow, shape, ident & 0xFFFF)
+    data = frame(flow, shape, ident & 0xFFFF)
+    return _moved(rng, data, shape) if shape.fragment == "later" else data
+
+
+def _moved(rng: Random, data: bytes, shape: Shape) -> bytes:
+    """A later fragment whose offset has one bit: each of the 13 makes it one."""
+    network, offset = 14 + 4 * shape.tags, 1 << rng.randrange(13)
+    changed = bytearray(data)
+    if data[network] >> 4 == 4:
+        changed[network + 6 : network + 8] = offset.to_bytes(2)
+        changed[network + 10 : network + 12] = bytes(2)
+        header = changed[network : network + 20 + shape.options_bytes]
+        changed[network + 10 : network + 12] = checksum(int.from_bytes(header)).to_bytes(2)
+    else:
+        header_at = network + 40 + shape.options_bytes
+        changed[header_at + 2 : header_at + 4] = (offset << 3).to_bytes(2)
+    return bytes(changed)
 
 
 def _damaged(rng: Random, data: bytes) -> bytes:

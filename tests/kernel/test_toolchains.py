@@ -129,7 +129,12 @@ def test_objects_carry_no_descriptors(keeping: Builder) -> None:
     function = filter_function()
     insns = keeping.variant(function, generic_of(function), Role.ARM)
     seen: set[int] = set()
-    patch(insns, map_fd=lambda number: seen.add(number - MAP_FD_BASE) or 0, numbers={0: 7})
+
+    def note(number: int) -> int:
+        seen.add(number - MAP_FD_BASE)
+        return 0
+
+    patch(insns, map_fd=note, numbers={0: 7})
     indices = {spec.index for spec in function.template.maps}
     assert seen <= indices
     names = {spec.name for spec in function.template.maps if spec.index in seen}
