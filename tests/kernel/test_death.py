@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from iridescent_xdp.builder import Builder
+from iridescent_xdp.builder import Builder, helper_template
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.runtime import Record
 from iridescent_xdp.state import State
-from iridescent_xdp.switchboard import FIRST_ARM, Switchboard
+from iridescent_xdp.switchboard import ENTRY, FALLBACK, Switchboard
 from iridescent_xdp.toolchain.base import Role
 from tests.kernel.fixtures import packets_per_slot, wait_until
 from tests.kernel.live import (
     generator,
+    interface_key,
     interface_of,
     operated,
     pins_of,
@@ -115,6 +116,17 @@ def send(bed: Testbed, builder: Builder, controller: Controller) -> None:
         wait_until(lambda: packets_per_slot(controller.state) == wanted, f"{wanted} are counted")
 
 
+def assert_status_knows(bed: Testbed) -> None:
+    """What the slots hold is in the record: it is written before a program can be live."""
+    record = Record.load(interface_key(bed))
+    assert record is not None and not record.alive
+    with closing(State.adopt(pins_of(bed), helper_template("root"))) as state:
+        for slot in (ENTRY, FALLBACK):
+            value = state["slots"].read(slot)
+            assert value is not None
+            assert str(int.from_bytes(value.tobytes()[:4], "little")) in record.programs
+
+
 @pytest.mark.parametrize("step", ATTACHING.values(), ids=ATTACHING.keys())
 def test_while_it_attaches(bed: Testbed, builder: Builder, step: Step) -> None:
     def attach() -> None:
@@ -145,11 +157,11 @@ def test_while_it_takes_over(bed: Testbed, builder: Builder, step: Step, special
 
     left_behind(bed, builder, specialized=specialized)
     killed(adopt)
+    assert_status_knows(bed)
     with operated(bed, builder, plan_for()) as controller:
         assert controller.adopted
         assert packets_per_slot(controller.state) == dict.fromkeys(SLOTS, TIMES)
         controller.board.check(controller.interface)
-        controller.board.put(FIRST_ARM, controller.generic)
         send(bed, builder, controller)
 
 
@@ -161,6 +173,7 @@ def test_while_it_swaps(bed: Testbed, builder: Builder, step: Step) -> None:
         swap_to_tree(controller)
 
     killed(swap)
+    assert_status_knows(bed)
     with operated(bed, builder, plan_for()) as controller:
         assert controller.adopted
         send(bed, builder, controller)

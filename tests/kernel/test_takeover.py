@@ -18,7 +18,7 @@ from iridescent_xdp.controller import Controller
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.runtime import RUN, Record
 from iridescent_xdp.state import State
-from iridescent_xdp.switchboard import ENTRY, FALLBACK
+from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM
 from iridescent_xdp.template import find_template, read_template
 from iridescent_xdp.toolchain.base import Role
 from tests.kernel.fixtures import packets_per_slot, wait_until
@@ -119,6 +119,9 @@ def test_killed_while_the_dispatcher_stands(bed: Testbed, builder: Builder) -> N
             assert controller.adopted and events.named("adopted")
             assert all(packets_per_slot(controller.state)[s] > n for s, n in before.items())
             assert pinned.program(ENTRY) == f"filter_{controller.plan.generic.key}"
+            controller.board.put(
+                FIRST_ARM, controller.generic
+            )  # an arm of the dead one stands here
             swap_to_tree(controller)
             pinned.all_counted(source.stop())
     release(controller)
