@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""bcc: compiles the C source once per variant, points as -D constants. The reference."""
+"""bcc: compiles the C source once per variant, points as -D constants. The reference.
+
+Compiled tables are printed as C here and go through bcc's clang like the rest. It is slower than
+putting their machine code in, as the LLVM toolchain does, but it shares nothing with that: that
+both toolchains decide alike on every packet is what the tests hold against the machine code.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,11 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
 
-from iridescent_xdp.decision.splice import splice
+from iridescent_xdp.decision.emit_c import emit_c
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
 from iridescent_xdp.template import include_flags
 from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest
 from iridescent_xdp.toolchain.headers import kernel_headers
-from iridescent_xdp.toolchain.tables import bodies, embedded
 
 
 class BccToolchain(Toolchain):
@@ -35,10 +39,10 @@ class BccToolchain(Toolchain):
     def compile(self, request: Request) -> bytes:
         """Compile with bcc and take the instructions before they are loaded."""
         text = request.template.path.read_text()
-        tables = embedded(request)
         for table in request.template.tables:
-            if table.name in tables:
-                text += "\n" + tables[table.name].c(function=table.name, key_struct=table.key)
+            if table.name in request.tables:
+                node = request.tables[table.name]
+                text += "\n" + emit_c(node, function=table.name, key_struct=table.key)
         flags = [f"-DSPEC_VALUE_{name}={value}u" for name, value in request.constants().items()]
         flags += [f"-D{name}={value}" for name, value in request.defines().items()]
         flags += ["-DIRIDESCENT_BCC", "-w", *include_flags(request.template.path)]
@@ -54,7 +58,7 @@ class BccToolchain(Toolchain):
                 ) from error
         if not insns:
             raise ToolchainError("bcc gave no program", cure="end it with SPEC_PROGRAM(...)")
-        return splice(bytes(insns), bodies(tables))
+        return bytes(insns)
 
 
 def _import_bcc() -> ModuleType:
