@@ -34,6 +34,7 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 PACKETS, PACKETS_QUICK = 32_452_843, 3_497_861
 BREAK_SHARE = 0.01  # these take the guards' way to the generic code, also while a swap happens
 DRAIN_S = 2.0
+PAUSE_S = 0.0004
 
 CHANGES: tuple[Changes, ...] = (
     {"rule_layout": "tree", **NARROW},
@@ -112,7 +113,11 @@ def _under_traffic(rig: Rig, stream: Stream, programs: Sequence[Program], packet
 def _swap_while(
     sending: Sequence[Future[None]], board: Switchboard, programs: Sequence[Program]
 ) -> list[float]:
-    """The whole way is timed: the look at what the slot holds, and the update."""
+    """The whole way is timed: the look at what the slot holds, and the update.
+
+    A pause between two, because each update stops the other CPUs for a moment to patch code:
+    back to back there are 25,000 a second, and the packets suffer.
+    """
     took: list[float] = []
     for program in cycle(programs):
         if all(future.done() for future in sending):
@@ -120,6 +125,7 @@ def _swap_while(
         began = time.perf_counter_ns()
         board.put(ENTRY, program)
         took.append((time.perf_counter_ns() - began) / 1000)
+        time.sleep(PAUSE_S)
     for future in sending:
         future.result()  # raises what the sender raised
     return took
