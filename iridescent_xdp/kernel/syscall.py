@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""System calls and their buffers: the only module that uses ctypes.
+"""System calls and their buffers: with libbpf.py the only module that uses ctypes.
 
 Failures raise OSError with the call's name.
 """
