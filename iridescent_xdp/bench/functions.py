@@ -41,7 +41,17 @@ def _case(locality: Locality, options: Options) -> list[Result]:
             timer.repeat *= options.pick(PASSES, 1)
             winner = rig.find_winner(timer, options, f"functions/{case.name}")
             timed = _times(case, rig, timer, stream, winner, options)
+        timed.append(_half(case, rig, locality, winner, options))
     return timed + _live(case, builder, stream, winner, options)
+
+
+def _half(case: Case, rig: Rig, locality: Locality, winner: Variant, options: Options) -> Result:
+    """The same two programs when half of the packets match: rules are found sooner then, so
+    the generic program has less to do."""
+    with StreamTimer(rig.builder, edge_traffic(locality, no_match=0.5)) as timer:
+        programs = {"generic": rig.generic, "specialized": rig.load(winner)}
+        times = timer.rounds(programs, options.pick(25, 5))
+    return case.of("time_ratio_half_match", ratio(times["generic"], times["specialized"]))
 
 
 def _times(
@@ -70,19 +80,22 @@ def _times(
 def _live(
     case: Case, builder: Builder, stream: Stream, winner: Variant, options: Options
 ) -> list[Result]:
-    """What does not match is dropped here, or the figure would be that of the kernel's stack."""
+    """Each program as the steady state has it, held by the link itself.
+
+    What does not match is dropped here, or the figure would be that of the kernel's stack.
+    """
     results: list[Result] = []
     with Rig(builder, FilterTables(rules=RULES), default_action=1) as rig:
         with StreamTimer(builder, stream) as timer:
             rig.learn(timer)
         chosen = rig.load(winner.with_values(default_action=1))
-        enter = {
-            "generic": partial(rig.enter, rig.generic),
-            "specialized": partial(rig.enter, chosen),
-        }
         for way, suffix in (("threaded", ""), ("inline", "_inline")):
             options.tell(f"functions/{case.name}: live, {way}")
             with Dut(rig, stream, threaded=way == "threaded") as dut:
+                enter = {
+                    "generic": partial(dut.attach, rig.generic),
+                    "specialized": partial(dut.attach, chosen),
+                }
                 rates = dut.turns(enter, options.pick(20, 6), options.pick(100, 30) / 1000)
             if way == "threaded" and not rates.saturated:
                 options.tell(f"functions/{case.name}: the sender was the limit, not the filter")

@@ -15,11 +15,13 @@ from traffic.mixes import Mix, build
 LOCALITIES: tuple[Locality, ...] = get_args(Locality)
 FLOWS = 1024
 SEED = 1
-DEFAULT_SHARE = 0.8  # of the packets that meet the 64 rules
+NO_MATCH_SHARE = 0.8  # of the packets that meet the 64 rules
 
 
 @cache
-def edge_traffic(locality: Locality, break_share: float = 0.0) -> Stream:
+def edge_traffic(
+    locality: Locality, break_share: float = 0.0, no_match: float = NO_MATCH_SHARE
+) -> Stream:
     """64-byte packets that meet the 64 rules.
 
     Four of five match no rule: a list of what is denied mostly does not match. The rest is
@@ -34,7 +36,7 @@ def edge_traffic(locality: Locality, break_share: float = 0.0) -> Stream:
             protocol_shares=(0.6, 0.38, 0.02, 0.0),
             ipv6_share=0.1,
             hits=RULES,
-            default_share=DEFAULT_SHARE,
+            default_share=no_match,
             break_share=break_share,
             break_kinds=("vlan", "qinq", "ip_options", "fragment"),
             seed=SEED,

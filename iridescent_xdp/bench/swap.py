@@ -34,7 +34,7 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 PACKETS, PACKETS_QUICK = 32_452_843, 3_497_861
 BREAK_SHARE = 0.01  # these take the guards' way to the generic code, also while a swap happens
 DRAIN_S = 2.0
-PAUSE_S = 0.0004
+PAUSE_S = 0.0003
 
 CHANGES: tuple[Changes, ...] = (
     {"rule_layout": "tree", **NARROW},
