@@ -83,6 +83,7 @@ class Controller:
             toolchain=self.builder.toolchain.name,
             pid=os.getpid(),
             events=str(self.events.path or ""),
+            tables=self.plan.function.tables_digest(),
             programs=previous.programs if previous is not None else {},
             roots=previous.roots if previous is not None else [],
         )
@@ -177,6 +178,11 @@ class Controller:
         state.pin(self.pins, fresh)
         self.live, self.live_variant = self.generic, self.plan.generic
         self.adopted = True
+        if previous is not None and previous.tables != self.record.tables:
+            self.events.tell(
+                "tables_changed",
+                reason="new rules on maps of their own; counters go on by place in the list",
+            )
         self.events.tell(
             "adopted",
             interface=self.interface.name,
@@ -248,6 +254,12 @@ class Controller:
         self.generic.close()
         self.state.close()
         self._lock.close()
+
+    def release(self) -> None:
+        """Detach: take the program off the interface, remove pins and what is in /run."""
+        self.board.release()
+        self.close()
+        forget(self.key)
 
     def __enter__(self) -> Self:
         return self

@@ -38,6 +38,7 @@ class Record:
     pid: int = 0
     phase: str = "starting"
     events: str = ""
+    tables: str = ""
     programs: dict[str, dict[str, object]] = field(default_factory=dict)
     roots: list[int] = field(default_factory=list)
 
@@ -93,20 +94,34 @@ class Lock:
 
     def __init__(self, key: str) -> None:
         path = RUN / key / "lock"
+        self._file = self._taken(path, key)
+        while not self._same(path):  # a leaving controller removed the file that we locked
+            self._file.close()
+            self._file = self._taken(path, key)
+
+    @staticmethod
+    def _taken(path: Path, key: str) -> IO[str]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] = path.open("w")
+            file = path.open("w")
         except OSError as error:
             raise StateError(f"cannot lock {path}: {error.strerror}", cure="run as root") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
+            file.close()
             record = Record.load(key)
             who = f" (process {record.pid})" if record is not None else ""
             raise StateError(
                 f"another controller runs on '{key}'{who}", cure="stop it first, e.g. with Ctrl-C"
             ) from error
+        return file
+
+    def _same(self, path: Path) -> bool:
+        try:
+            return path.stat().st_ino == os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Let the next controller in."""

@@ -75,8 +75,7 @@ def _times(
                 }
                 return timer.rounds(programs, rounds)
         finally:
-            controller.board.release()
-            controller.close()
+            controller.release()
 
 
 def _percent(effect: Effect) -> Effect:

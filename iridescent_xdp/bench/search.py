@@ -126,8 +126,7 @@ def _campaign(builder: Builder, stream: Stream, seed: int) -> Iterator[tuple[Cam
                 finally:
                     campaign.close()
             finally:
-                controller.board.release()
-                controller.close()
+                controller.release()
 
 
 def _false_swaps(builder: Builder, stream: Stream, options: Options) -> tuple[int, int]:

@@ -81,6 +81,10 @@ class Function:
     def fill(self, state: State) -> None:
         """Write the control-plane tables into the maps."""
 
+    def tables_digest(self) -> str:
+        """What the tables are, in short; equal for equal tables."""
+        return ""
+
     def compile_tables(self, variant: Variant) -> Compiled:
         """The decision code that ``variant`` wants compiled in."""
         return Compiled()

@@ -72,6 +72,11 @@ class FilterFunction(Function):
                 table = build_address_hash(self.template.structs["address_hash"], networks)
                 state[f"{name}_hash"].write(0, table)
 
+    def tables_digest(self) -> str:
+        """A digest of rules and sets."""
+        told = repr((self.tables.rules, self.tables.allow, self.tables.deny))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
     def compile_tables(self, variant: Variant) -> Compiled:
         """The rules as a compare chain or a search tree; nothing when they stay in the map."""
         layout = variant["rule_layout"]
