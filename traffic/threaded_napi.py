@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Give an interface's receive path a kernel thread on a CPU of its own (threaded NAPI, 5.12).
+"""Give an interface's receive path a kernel thread, whose CPU time can be read (threaded NAPI,
+Linux 5.12).
 
 Run as a process: the switch is a file in /sys, which shows the interfaces of the namespace it was
 mounted in, so this enters the namespace and mounts a /sys nobody else sees.
@@ -16,20 +17,43 @@ from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.kernel import syscall
 
 
-def thread_napi(namespace: str, interface: str, cpu: int) -> None:
-    """Call after a program is attached. Raises MissingFeatureError when the kernel refuses."""
+class NapiThread:
+    """The kernel thread that polls an interface's only queue."""
+
+    def __init__(self, process: Path, cpu: int) -> None:
+        os.sched_setaffinity(int(process.name), {cpu})
+        self._schedstat = process / "schedstat"
+
+    def busy_ns(self) -> int:
+        """CPU time it has used: packets per second of it is what one core could receive."""
+        return int(self._schedstat.read_text().split()[0])
+
+
+def thread_napi(namespace: str, interface: str, cpu: int) -> NapiThread:
+    """Call after a program is attached; the thread is bound to ``cpu``.
+
+    Raises MissingFeatureError when the kernel has no such thread.
+    """
     command = [sys.executable, "-m", "traffic.threaded_napi", namespace, interface]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode:
+    process = _find(f"napi/{interface}-") if run.returncode == 0 else None
+    if process is None:
         raise MissingFeatureError(
             f"no threaded NAPI for '{interface}'", cure="Linux 5.12 or newer, as root"
         )
-    for process in Path("/proc").glob("[0-9]*/comm"):
+    return NapiThread(process, cpu)
+
+
+def _find(name: str) -> Path | None:
+    """The youngest process whose name begins so."""
+    found: list[Path] = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
         try:
-            if process.read_text().startswith(f"napi/{interface}-"):
-                os.sched_setaffinity(int(process.parent.name), {cpu})
+            if comm.read_text().startswith(name):
+                found.append(comm.parent)
         except OSError:
             continue  # a process that ended meanwhile
+    return max(found, key=lambda process: int(process.name), default=None)
 
 
 def _main(namespace: str, interface: str) -> None:

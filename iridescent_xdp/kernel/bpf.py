@@ -33,6 +33,7 @@ ATTACH_XDP = 37
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 1 << 1, 1 << 2
 F_REPLACE = 1 << 2  # BPF_F_REPLACE of BPF_LINK_UPDATE: the old program must match
 F_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18
+LIVE_BATCH = 256  # the most the kernel takes, and as many as the ring of a veth
 LOG_BYTES = 1 << 20
 
 # -- maps ----------------------------------------------------------------------------------
@@ -236,8 +237,12 @@ def prog_test_run(fd: int, data: bytes, *, repeat: int = 1) -> TestRun:
     return TestRunner(fd, largest_bytes=len(data)).run(data, repeat=repeat)
 
 
-def prog_live_run(fd: int, data: bytes, *, repeat: int, batch: int = 64) -> None:
-    """Run ``repeat`` times on real frames that are redirected or passed (Linux 5.18)."""
+def prog_live_run(fd: int, data: bytes, *, repeat: int, batch: int = LIVE_BATCH) -> None:
+    """Run ``repeat`` times on real frames that are redirected or passed (Linux 5.18).
+
+    The kernel keeps a pool of ``batch`` pages; with fewer than a veth's ring has, they go through
+    the page allocator.
+    """
     source = _bytes(data)
     attr = struct.pack(
         "<IIIIQQIIIIQQIII4x",
