@@ -86,7 +86,7 @@ class Dut:
             testbed = stack.enter_context(Testbed())
             with inside(testbed.generator):
                 port = find_interface(GENERATOR_SIDE).index
-                generator = Generator(rig.builder, stream, port, cpu=cpu)
+                generator = Generator(rig.builder, stream, port, cpu=cpu, flood=threaded)
                 self.generator = stack.enter_context(generator)
             rig.enter(rig.generic)
             with inside(testbed.dut):
