@@ -11,8 +11,6 @@
 #define HEAD_BYTES 128
 #define SLOT_OBSERVING 2
 
-SPEC_RANGE(policy, observe_shift, 4, 0, 16, "one packet in 2^n is looked at");
-
 struct head {
 	__u32 length; /* of the whole frame */
 	__u32 captured;

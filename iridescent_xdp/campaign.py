@@ -60,10 +60,12 @@ class Campaign:
                 observing,
                 controller.live,
                 seconds=OBSERVE_S,
+                shift=self.plan.generic["observe_shift"],
             )
         after = function.hits(controller.state)
         if before is not None and after is not None:
             function.learn(after - before)
+        function.learn_keys(seen.keys)
         controller.events.tell(
             "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
         )

@@ -125,7 +125,8 @@ class Controller:
         return f"{self.plan.template.name[:6]}_{variant.key}"
 
     def _attach(self) -> None:
-        state = State.create(self.plan.template, *helper_templates())
+        entries = self.plan.map_entries()
+        state = State.create(self.plan.template, *helper_templates(), entries=entries)
         try:
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
@@ -155,9 +156,15 @@ class Controller:
                 f"'{self.plan.template.name}'",
                 cure=f"run 'iridescent detach {self.interface.name}' first",
             )
-        fresh = self.plan.function.control_maps
+        fresh = self.plan.fresh_maps
         mode = previous.mode if previous is not None else self.plan.config.mode
-        state = State.adopt(self.pins, self.plan.template, *helper_templates(), fresh=fresh)
+        state = State.adopt(
+            self.pins,
+            self.plan.template,
+            *helper_templates(),
+            fresh=fresh,
+            entries=self.plan.map_entries(),
+        )
         link = Link.adopt(self.pins / "link", mode)
         try:
             self.plan.function.fill(state)

@@ -12,6 +12,7 @@ import numpy as np
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import Point, PointClass, PointKind
+from iridescent_xdp.state import State
 from iridescent_xdp.switchboard import ENTRY, OBSERVING, Switchboard
 from iridescent_xdp.template import Template
 
@@ -21,11 +22,13 @@ WANTED_SHARE = 0.5  # an observed value that fewer packets have is not worth a g
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """``values`` counts, for each point, the values that packets would have needed."""
+    """``values`` counts, for each point, the values that packets would have needed; ``keys``, for
+    each table with hot keys, the raw keys that were looked up."""
 
     packets: int = 0
     heads: tuple[bytes, ...] = ()
     values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    keys: Mapping[str, Mapping[bytes, int]] = field(default_factory=dict)
 
     def miss_share(self, point: Point, value: int) -> float:
         """The share of packets that would miss the guard if ``point`` had ``value``."""
@@ -60,12 +63,22 @@ class Observation:
 
 
 def observe(
-    board: Switchboard, builder: Builder, observing: Program, live: Program, *, seconds: float
+    board: Switchboard,
+    builder: Builder,
+    observing: Program,
+    live: Program,
+    *,
+    seconds: float,
+    shift: int,
 ) -> Observation:
-    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile."""
-    template, insns = builder.helper("observer")
+    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile.
+
+    It looks at one packet in 2^``shift``.
+    """
+    template, insns = builder.helper("observer", observe_shift=shift)
     state = board.state
     state["observations"].clear()
+    state["observed_keys"].clear()
     state["observed"].zero()
     with state.load(insns, "observer", template=template) as observer:
         board.put(OBSERVING, observing)
@@ -76,7 +89,9 @@ def observe(
             board.put(ENTRY, live)
     seen = state["observed"].read()
     packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
-    return Observation(packets=packets, heads=_heads(board), values=_values(board))
+    return Observation(
+        packets=packets, heads=_heads(board), values=_values(board), keys=_keys(board.state)
+    )
 
 
 def _heads(board: Switchboard) -> tuple[bytes, ...]:
@@ -101,4 +116,15 @@ def _values(board: Switchboard) -> dict[str, dict[int, int]]:
         index, number = (int(n) for n in np.frombuffer(key, dtype="<u4"))
         if index < len(names):
             found.setdefault(names[index], {})[number] = int(np.frombuffer(value, "<u8")[0])
+    return found
+
+
+def _keys(state: State) -> dict[str, dict[bytes, int]]:
+    """Counts by table and key; a key has as many bytes as its struct."""
+    template = state.template
+    found: dict[str, dict[bytes, int]] = {t.name: {} for t in template.tables if t.hot}
+    for raw, value in state["observed_keys"].contents().items():
+        table = template.tables[int.from_bytes(raw[:4], "little")]
+        key = raw[4 : 4 + template.structs[table.key].itemsize]
+        found[table.name][key] = int.from_bytes(value[:8], "little")
     return found

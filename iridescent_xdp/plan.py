@@ -36,6 +36,16 @@ class Plan:
             observed=observed,
         )
 
+    def map_entries(self) -> dict[str, int]:
+        """Maps whose size follows from the tables or from a policy, by name."""
+        keys = {"observed_keys": 1 << self.generic["key_depth"]}
+        return {**keys, **self.function.map_entries()}
+
+    @property
+    def fresh_maps(self) -> frozenset[str]:
+        """What a take-over makes anew: tables of the control plane, and notes of a look."""
+        return self.function.control_maps | {"observed_keys"}
+
     def label(self, variant: Variant) -> str:
         """What differs from generic, for people."""
         return variant.label(self.template.points, self.generic)

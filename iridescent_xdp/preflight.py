@@ -46,9 +46,10 @@ class Sandbox:
 
     def __init__(self, builder: Builder, function: Function, generic: Variant) -> None:
         self.function = function
-        self.state = State.create(function.template)
+        self.state = State.create(function.template, entries=function.map_entries())
         try:
             function.fill(self.state)
+            function.seed(self.state)
             code = builder.variant(function, generic, Role.STEADY)
             self.generic = self.state.load(code, "sandbox_generic")
         except OSError:
@@ -63,6 +64,7 @@ class Sandbox:
     def reset(self) -> None:
         """Forget what packets did."""
         self.function.zero_effects(self.state)
+        self.function.seed(self.state)
 
     def close(self) -> None:
         """Give everything back."""

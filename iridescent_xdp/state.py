@@ -6,6 +6,8 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ from iridescent_xdp.toolchain.base import MAP_FD_BASE
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "iridescent"
 NONE: frozenset[str] = frozenset()
+NO_SIZES: Mapping[str, int] = {}
 KEPT_PROGRAMS = 32
 
 
@@ -31,11 +34,16 @@ class State:
         self._kept: OrderedDict[tuple[bytes, int], Program] = OrderedDict()
 
     @classmethod
-    def create(cls, template: Template, *helpers: Template) -> Self:
-        """New, empty maps: the template's, and those of the programs around it."""
+    def create(
+        cls, template: Template, *helpers: Template, entries: Mapping[str, int] = NO_SIZES
+    ) -> Self:
+        """New, empty maps: the template's, and those of the programs around it.
+
+        ``entries`` gives some of them another size than declared.
+        """
         maps: dict[str, Map] = {}
         try:
-            for owner, spec in _declared(template, *helpers):
+            for owner, spec in _declared(entries, template, *helpers):
                 maps[spec.name] = Map.create(spec, owner.structs.get(spec.value_type))
         except OSError:
             for made in maps.values():
@@ -45,7 +53,12 @@ class State:
 
     @classmethod
     def adopt(
-        cls, directory: Path, template: Template, *helpers: Template, fresh: frozenset[str] = NONE
+        cls,
+        directory: Path,
+        template: Template,
+        *helpers: Template,
+        fresh: frozenset[str] = NONE,
+        entries: Mapping[str, int] = NO_SIZES,
     ) -> Self:
         """The maps pinned in ``directory``; those in ``fresh`` are made anew, and not yet pinned.
 
@@ -54,7 +67,7 @@ class State:
         """
         maps: dict[str, Map] = {}
         try:
-            for owner, spec in _declared(template, *helpers):
+            for owner, spec in _declared(entries, template, *helpers):
                 dtype = owner.structs.get(spec.value_type)
                 if spec.name in fresh:
                     maps[spec.name] = Map.create(spec, dtype)
@@ -112,11 +125,12 @@ class State:
             held.close()
 
 
-def _declared(*templates: Template) -> list[tuple[Template, MapSpec]]:
+def _declared(entries: Mapping[str, int], *templates: Template) -> list[tuple[Template, MapSpec]]:
     seen: dict[str, tuple[Template, MapSpec]] = {}
     for owner in templates:
         for spec in owner.maps:
-            seen.setdefault(spec.name, (owner, spec))
+            sized = replace(spec, entries=entries.get(spec.name, spec.entries))
+            seen.setdefault(spec.name, (owner, sized))
     return list(seen.values())
 
 

@@ -58,11 +58,15 @@ class MapSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """A function that is generated from a control-plane table; ``key`` names its struct."""
+    """A function that is generated from a control-plane table; ``key`` names its struct.
+
+    ``hot``: it knows the keys only that packets look up most, and they are sampled.
+    """
 
     name: str
     key: str
     doc: str
+    hot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,7 @@ def _declarations(root: cindex.Cursor) -> tuple[_Declared, _Declared, _Declared]
             words = child.spelling.split(":", 3)
             if words[0] == "map":
                 maps.append((cursor, child.spelling.split(":", 2)))
-            elif words[:2] == ["spec", "table"]:
+            elif words[0] == "spec" and words[1] in ("table", "hot"):
                 tables.append((cursor, words))
             elif words[0] == "spec" and len(words) == 4:
                 points.append((cursor, words))
@@ -216,7 +220,13 @@ def _table(
             f"{where_of(cursor)}: table '{cursor.spelling}': its key 'struct {words[2]}' must be "
             "defined in the template"
         )
-    return TableSpec(name=cursor.spelling, key=words[2], doc=words[3])
+    hot, most = words[1] == "hot", structs["observed_key"]["key"].itemsize
+    if hot and structs[words[2]].itemsize > most:
+        raise TemplateError(
+            f"{where_of(cursor)}: table '{cursor.spelling}': a hot key has at most {most} bytes, "
+            f"'struct {words[2]}' has {structs[words[2]].itemsize}"
+        )
+    return TableSpec(name=cursor.spelling, key=words[2], doc=words[3], hot=hot)
 
 
 def _point(cursor: cindex.Cursor, words: list[str], constants: Mapping[str, int]) -> Point:

@@ -23,10 +23,12 @@
 #ifdef IRIDESCENT_DESCRIBE
 #define SPEC_NOTE(text)	   __attribute__((annotate(text)))
 #define SPEC_INDEX(name)   0
+#define SPEC_TABLE_INDEX(name) 0
 #define MAP_FD(name)	   0
 #else
 #define SPEC_NOTE(text)
 #define SPEC_INDEX(name)   SPEC_INDEX_##name
+#define SPEC_TABLE_INDEX(name) SPEC_TABLE_##name
 #define MAP_FD(name)	   MAP_FD_##name
 #endif
 
@@ -62,6 +64,11 @@
 	enum { name##__default = 0, name##__low = 0, name##__high = 1 }
 /* A function `__u32 name(const struct key *)` that is generated from a control-plane table. */
 #define SPEC_TABLE(name, key, doc) SPEC_COMPILED(name, key, "spec:table:" #key ":" doc)
+
+/* The same for the keys that packets look up most; SPEC_NOT_HOT for every other key. The struct
+ * has at most SPEC_KEY_BYTES, and its padding is zero. */
+#define SPEC_HOT(name, key, doc)   SPEC_COMPILED(name, key, "spec:hot:" #key ":" doc)
+#define SPEC_NOT_HOT		   0xffffffffu
 
 /* True when the point has another value than in the generic variant. */
 #define SPEC_NARROWED(name) (name != name##__default)

@@ -10,8 +10,10 @@
 #define SPEC_SLOT_ENTRY	   0  /* what the root calls: the live variant, or the dispatcher */
 #define SPEC_SLOT_FALLBACK 1  /* always the generic code */
 #define SPEC_ARMS	   32
-#define SPEC_POINTS	   32
+#define SPEC_POINTS	   64
 #define SPEC_VERDICTS	   8 /* XDP_ABORTED .. XDP_REDIRECT, rounded up */
+
+#define SPEC_KEY_BYTES	   40 /* of a key that can be hot */
 
 #define SPEC_FINE_NS	   512 /* histogram: one bucket per nanosecond below this */
 #define SPEC_SUBBUCKETS	   32  /* above: this many per power of two */
@@ -29,6 +31,10 @@ SPEC_CONSTANT(spec_role, "spec:role");
 
 SPEC_RANGE(policy, sample_shift, 3, 0, 12,
 	   "while a variant is measured, one packet in 2^n is timed");
+
+SPEC_RANGE(policy, observe_shift, 4, 0, 16,
+	   "before a search, one packet in 2^n is looked at");
+SPEC_RANGE(policy, key_depth, 14, 6, 16, "2^n keys are remembered while packets are looked at");
 
 struct arm_stats {
 	__u64 packets;
@@ -50,10 +56,16 @@ struct observation {
 	__u32 value;
 };
 
+struct observed_key {
+	__u32 table;
+	__u8 key[SPEC_KEY_BYTES];
+};
+
 MAP_PROG_ARRAY(slots, SPEC_SLOTS, "the programs behind the root; written by the controller");
 MAP_PERCPU_ARRAY(arm_stats, struct arm_stats, SPEC_ARMS, "counts and times of each arm");
 MAP_PERCPU_ARRAY(carry, struct carry, 1, "from a missed guard to the generic code");
 MAP_LRU_HASH(observations, struct observation, __u64, 4096, "values seen, by point index");
+MAP_LRU_HASH(observed_keys, struct observed_key, __u64, 16384, "keys looked up, by table index");
 
 /* The arm's number is put in when the program is loaded, so that objects can be cached. */
 #define SPEC_ARM ((__u32)bpf_pseudo_fd(SPEC_PSEUDO_CONST, 0))
@@ -118,6 +130,37 @@ static __always_inline void spec_observe(__u32 point, __u32 value)
 		if (spec_role == ROLE_OBSERVE)                                                 \
 			spec_observe(SPEC_INDEX(name), value);                                 \
 	} while (0)
+
+/* In the observing role: note a key that was looked up in a table with hot keys. */
+static __always_inline void spec_observe_key(__u32 table, const void *from, __u32 bytes)
+{
+	struct observed_key key = { .table = table };
+	__u64 *seen, one = 1;
+
+	__builtin_memcpy(key.key, from, bytes);
+	seen = bpf_map_lookup_elem(MAP(observed_keys), &key);
+	if (seen)
+		*seen += 1;
+	else
+		bpf_map_update_elem(MAP(observed_keys), &key, &one, BPF_ANY);
+}
+
+#define SPEC_OBSERVE_KEY(name, from)                                                           \
+	do {                                                                                   \
+		if (spec_role == ROLE_OBSERVE)                                                 \
+			spec_observe_key(SPEC_TABLE_INDEX(name), from, sizeof(*(from)));       \
+	} while (0)
+
+/* A key was not among the hot ones: counted where the arm's other misses are, and the packet goes
+ * on to the ordinary look-up. `name` is the point that says how many keys are compared. */
+static __always_inline void spec_count_miss(__u32 point)
+{
+	struct arm_stats *arm = spec_arm_stats(SPEC_ARM);
+
+	if (arm)
+		arm->misses[point & (SPEC_POINTS - 1)]++;
+}
+#define SPEC_COUNT_MISS(name) spec_count_miss(SPEC_INDEX(name))
 
 /* Before the body: an arm is counted, and one packet in 2^sample_shift gets a start time. */
 static __always_inline struct arm_stats *spec_begin(struct xdp_md *ctx)

@@ -13,13 +13,14 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.kernel.maps import Map, Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 from iridescent_xdp.variant import Variant
 
 ARRAYS, REFERENCES = (2, 6), (3, 14)  # map types: (per-CPU) array; program array, devmap
-FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations"})
+FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations", "observed_keys"})
 
 
 class Later(Mapping[str, Node]):
@@ -78,8 +79,33 @@ class Function:
         """Policy values that follow from the tables, such as whether a set has entries."""
         return {}
 
+    def map_entries(self) -> dict[str, int]:
+        """Sizes of maps that follow from the tables, by map name."""
+        return {}
+
     def fill(self, state: State) -> None:
         """Write the control-plane tables into the maps."""
+
+    def seed(self, state: State) -> None:
+        """Put into a sandbox what packets made on the interface, such as flows that are hot.
+
+        Called after ``fill`` and after each ``zero_effects``, for the generic code's sandbox and
+        the variant's alike.
+        """
+
+    def apply(self, state: State, changes: Sequence[object]) -> None:
+        """Change control-plane tables, all or nothing, while the generic code is live.
+
+        ``tables``, their digest and what is compiled from them are new afterwards. Raises
+        ConfigError, and nothing is changed, when one of ``changes`` is wrong.
+        """
+        raise ConfigError(
+            f"the tables of '{self.template.name}' cannot change while it runs",
+            cure="run 'iridescent run' again",
+        )
+
+    def settle_tables(self, state: State) -> None:
+        """Bring up to date what only specialized variants read, before the next one is built."""
 
     def tables_digest(self) -> str:
         """What the tables are, in short; equal for equal tables."""
@@ -88,6 +114,14 @@ class Function:
     def compile_tables(self, variant: Variant) -> Compiled:
         """The decision code that ``variant`` wants compiled in."""
         return Compiled()
+
+    def compiled_from_tables(self, variant: Variant) -> bool:
+        """Whether a variant has the contents of tables in its code, and so cannot run while they
+        change."""
+        return bool(self.compile_tables(variant).digest)
+
+    def learn_keys(self, seen: Mapping[str, Mapping[bytes, int]]) -> None:
+        """Keys that packets looked up lately, by table with hot keys, and how often each."""
 
     def hits(self, state: State) -> Records | None:
         """What was hit how often so far, in an order of the function's own; None: not counted."""

@@ -49,6 +49,7 @@ class Request:
     def defines(self) -> dict[str, int]:
         """What is the same for all variants of the template."""
         numbers = {f"MAP_FD_{m.name}": MAP_FD_BASE + m.index for m in self.template.maps}
+        numbers |= {f"SPEC_TABLE_{t.name}": i for i, t in enumerate(self.template.tables)}
         numbers |= {f"SPEC_INDEX_{p.name}": i for i, p in enumerate(self.template.points)}
         return numbers
 

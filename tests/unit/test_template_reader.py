@@ -13,6 +13,8 @@ from iridescent_xdp.template import find_template, read_template
 
 POINTS = [  # name, class, kind, default, domain as an operator reads it
     ("sample_shift", "policy", "range", 3, "0..12"),
+    ("observe_shift", "policy", "range", 4, "0..16"),
+    ("key_depth", "policy", "range", 14, "6..16"),
     ("depth", "narrowing", "range", 2, "0, 1, 2"),
     ("seven", "narrowing", "bool", 1, "false, true"),
     ("no_options", "narrowing", "assume", 0, "false, true"),
@@ -109,8 +111,8 @@ WRONG = {
         ("3: point 'a': a range has at most 65536 values", "high=4294967295", "SPEC_GENERIC"),
     ),
     "more points than misses are counted for": (
-        "\n".join(f'SPEC_BOOL(tuning, a{i}, true, "doc");' for i in range(32)),
-        ("34: point 'a31': a template has at most 32 points, got 33",),
+        "\n".join(f'SPEC_BOOL(tuning, a{i}, true, "doc");' for i in range(64)),
+        ("64: point 'a61': a template has at most 64 points, got 67",),
     ),
     "a table without a key": (
         'SPEC_TABLE(decide, nothing, "doc");',
