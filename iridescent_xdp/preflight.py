@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import PreflightError
 from iridescent_xdp.functions.base import Function
-from iridescent_xdp.kernel.bpf import TestRun
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.kernel.testrun import TestRun
 from iridescent_xdp.state import State
 from iridescent_xdp.switchboard import FALLBACK
 from iridescent_xdp.toolchain.base import Role

@@ -19,8 +19,8 @@ import numpy as np
 
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import TrafficError
-from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.kernel.testrun import LIVE_BATCH, MAX_LIVE_BATCH, run_live
 from iridescent_xdp.state import State
 
 SEQUENCE = 65_536
@@ -98,7 +98,7 @@ class Generator:
         self._source = _Source(builder, stream, delivery=0)
         self._source.state["port"].write(0, ifindex.to_bytes(4, "little"))
         self._cpu = cpu
-        self._batch = bpf.MAX_LIVE_BATCH if flood else bpf.LIVE_BATCH
+        self._batch = MAX_LIVE_BATCH if flood else LIVE_BATCH
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._failure: OSError | None = None
@@ -148,7 +148,7 @@ class Generator:
 
     def _run(self, packets: int) -> None:
         source = self._source
-        bpf.prog_live_run(source.program.fd, source.frame, repeat=packets, batch=self._batch)
+        run_live(source.program.fd, source.frame, repeat=packets, batch=self._batch)
 
     def stop(self) -> int:
         """End the background sending; returns ``sent``. Raises TrafficError if it had failed."""

@@ -16,11 +16,9 @@ from pathlib import Path
 from iridescent_xdp.kernel.syscall import address as _address
 from iridescent_xdp.kernel.syscall import bpf as _bpf
 from iridescent_xdp.kernel.syscall import buffer as _bytes
-from iridescent_xdp.kernel.syscall import copy as _copy
 from iridescent_xdp.kernel.syscall import zeros as _zeros
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
-PROG_TEST_RUN = 10
 PROG_GET_NEXT_ID, MAP_GET_NEXT_ID, PROG_GET_FD_BY_ID, MAP_GET_FD_BY_ID = 11, 12, 13, 14
 OBJ_GET_INFO = 15
 MAP_FREEZE = 22
@@ -32,8 +30,6 @@ PROG_TYPE_XDP = 6
 ATTACH_XDP = 37
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 1 << 1, 1 << 2
 F_REPLACE = 1 << 2  # BPF_F_REPLACE of BPF_LINK_UPDATE: the old program must match
-F_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18
-LIVE_BATCH, MAX_LIVE_BATCH = 64, 256  # packets in a row; the kernel takes no more
 LOG_BYTES = 1 << 20
 
 # -- maps ----------------------------------------------------------------------------------
@@ -193,63 +189,6 @@ def prog_info(fd: int) -> ProgInfo:
         run_count=run_count,
         verified_insns=struct.unpack_from("<I", raw, 216)[0],
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestRun:
-    """What BPF_PROG_TEST_RUN gave: verdict, bytes out, mean nanoseconds per run."""
-
-    __test__ = False
-    verdict: int
-    data: bytes
-    duration_ns: int
-
-
-class TestRunner:
-    """Test runs of one program with buffers that are made once; for thousands of packets."""
-
-    __test__ = False
-    ROOM_BYTES = 256  # what a packet may grow
-
-    def __init__(self, fd: int, *, largest_bytes: int = 4096) -> None:
-        self._fd = fd
-        self._source = _zeros(largest_bytes)
-        self._out = _zeros(largest_bytes + self.ROOM_BYTES)
-        self._attr = _zeros(80)
-        self._addresses = (_address(self._source), _address(self._out))
-
-    def run(self, data: bytes, *, repeat: int = 1) -> TestRun:
-        """Run on ``data`` (14 bytes or more); it is not restored between repeats."""
-        size = len(data)
-        _copy(self._source, data)
-        struct.pack_into(
-            *("<IIIIQQII", self._attr, 0, self._fd, 0, size, size + self.ROOM_BYTES),
-            *(*self._addresses, repeat, 0),
-        )
-        _bpf(PROG_TEST_RUN, self._attr, "test run")
-        verdict, _, size_out = struct.unpack_from("<III", self._attr, 4)
-        (duration,) = struct.unpack_from("<I", self._attr, 36)
-        return TestRun(verdict=verdict, data=self._out.raw[:size_out], duration_ns=duration)
-
-
-def prog_test_run(fd: int, data: bytes, *, repeat: int = 1) -> TestRun:
-    """BPF_PROG_TEST_RUN, once or ``repeat`` times on ``data`` (14 bytes or more)."""
-    return TestRunner(fd, largest_bytes=len(data)).run(data, repeat=repeat)
-
-
-def prog_live_run(fd: int, data: bytes, *, repeat: int, batch: int = LIVE_BATCH) -> None:
-    """Run ``repeat`` times on real frames that are redirected or passed (Linux 5.18).
-
-    The kernel makes ``batch`` packets, then lets a receiver on the same CPU run, and keeps as many
-    pages in a pool. A veth's ring takes 256.
-    """
-    source = _bytes(data)
-    attr = struct.pack(
-        "<IIIIQQIIIIQQIII4x",
-        *(fd, 0, len(data), 0, _address(source), 0, repeat, 0, 0, 0, 0, 0),
-        *(F_LIVE_FRAMES, 0, batch),
-    )
-    _bpf(PROG_TEST_RUN, attr, "live run")
 
 
 # -- pins, ids, links ----------------------------------------------------------------------

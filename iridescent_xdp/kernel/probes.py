@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from iridescent_xdp.kernel import bpf, syscall
+from iridescent_xdp.kernel.testrun import run_live, run_on
 
 BPFFS, BTF = Path("/sys/fs/bpf"), Path("/sys/kernel/btf/vmlinux")
 JIT_SWITCH = Path("/proc/sys/net/core/bpf_jit_enable")
@@ -115,7 +116,7 @@ def try_bpffs() -> str:
 def try_test_run() -> str:
     """A program that passes is run and its verdict is compared."""
     with _program() as fd:
-        verdict = bpf.prog_test_run(fd, _FRAME).verdict
+        verdict = run_on(fd, _FRAME).verdict
     if verdict != _XDP_PASS:
         raise OSError(errno.EIO, f"a test run gave verdict {verdict}, not {_XDP_PASS}")
     return "BPF_PROG_TEST_RUN"
@@ -124,7 +125,7 @@ def try_test_run() -> str:
 def try_live_frames() -> str:
     """One real frame is made and dropped at once (Linux 5.18)."""
     with _program(_XDP_DROP) as fd:
-        bpf.prog_live_run(fd, _FRAME, repeat=1)
+        run_live(fd, _FRAME, repeat=1)
     return "BPF_F_TEST_XDP_LIVE_FRAMES"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from iridescent_xdp.errors import VerifierError
 from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel.testrun import TestRun, TestRunner, run_on
 
 _LD_IMM64 = 0x18
 _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_CONST = 1, 2, 15
@@ -61,17 +62,17 @@ class Program:
                     f"the verifier refuses '{name}': {summary(log)}", log=log
                 ) from error
 
-    def runner(self) -> bpf.TestRunner:
+    def runner(self) -> TestRunner:
         """For test runs on many packets."""
-        return bpf.TestRunner(self.fd)
+        return TestRunner(self.fd)
 
-    def run(self, data: bytes) -> bpf.TestRun:
+    def run(self, data: bytes) -> TestRun:
         """One test run on one packet."""
-        return bpf.prog_test_run(self.fd, data)
+        return run_on(self.fd, data)
 
     def time_ns(self, data: bytes, repeat: int) -> int:
         """Mean nanoseconds per run over ``repeat`` runs on one packet."""
-        return bpf.prog_test_run(self.fd, data, repeat=repeat).duration_ns
+        return run_on(self.fd, data, repeat=repeat).duration_ns
 
     def close(self) -> None:
         """Give the descriptor back; the program stays while something else holds it."""
