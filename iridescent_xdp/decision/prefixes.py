@@ -190,7 +190,7 @@ def _chain(entries: Sequence[tuple[Mapping[Field, int], int]], none: Node) -> No
     node = none
     for key, result in reversed(entries):
         found: Node = Result(result)
-        for field, value in reversed(key.items()):
+        for field, value in reversed(list(key.items())):
             found = If(InRange(field, value, value), found, node)
         node = found
     return node

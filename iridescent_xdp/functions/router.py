@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The router's companion: routes into tries and flat tables, or compiled into the program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from iridescent_xdp.decision.nodes import Field, Node
+from iridescent_xdp.decision.prefixes import exact_keys, longest_prefix
+from iridescent_xdp.errors import ConfigError
+from iridescent_xdp.functions.base import Compiled, Counter, Function, Later
+from iridescent_xdp.functions.router_flat import build_flat
+from iridescent_xdp.functions.router_hops import Hops, table_rows
+from iridescent_xdp.functions.router_links import Links
+from iridescent_xdp.functions.router_tables import (
+    DeleteRoute,
+    Network,
+    Route,
+    RouterTables,
+    SetRoute,
+)
+from iridescent_xdp.kernel.maps import Records
+from iridescent_xdp.state import State
+from iridescent_xdp.template import Template
+from iridescent_xdp.variant import Variant
+
+IFS_LIMIT = 10_000  # routes; more do not compile in useful time
+NOT_HOT = 0xFFFF_FFFF  # SPEC_NOT_HOT of bpf/include/iridescent.h
+SAMPLES_KEPT = 4096  # destinations that shape the nested ifs
+ENOUGH_SAMPLES = 100
+_WORDS = {4: (Field("address"),), 6: tuple(Field("address", i, True) for i in range(4))}
+_SLOTS = {
+    "SLOT_NOT_IP": "not IP: to the kernel",
+    "SLOT_MALFORMED": "malformed",
+    "SLOT_BAD_CHECKSUM": "wrong IP checksum",
+    "SLOT_OPTIONS": "IPv4 options: to the kernel",
+    "SLOT_MARTIAN": "multicast, loopback, link-local: to the kernel",
+    "SLOT_EXPIRED": "TTL expired: to the kernel",
+    "SLOT_NO_NEIGHBOUR": "neighbour unknown: to the kernel",
+    "SLOT_TOO_BIG": "over the MTU: to the kernel",
+    "HOP_NO_ROUTE": "no route: to the kernel",
+    "HOP_LOCAL": "local address: to the kernel",
+    "HOP_BLACKHOLE": "blackhole",
+}
+_DROPPED = ("SLOT_MALFORMED", "SLOT_BAD_CHECKSUM", "HOP_BLACKHOLE")
+
+
+class RouterFunction(Function):
+    """See the module. Next hops are resolved when the tables are first written."""
+
+    tables: RouterTables
+    control_maps = frozenset({"routes4", "routes6", "flat_top", "flat_chunks", "hops", "ports"})
+
+    def __init__(self, template: Template, tables: object = None) -> None:
+        super().__init__(template, tables if isinstance(tables, RouterTables) else RouterTables())
+        self._hops = Hops(template)
+        self._routes: dict[Network, int] = {}
+        self._resolved = False
+        told = hashlib.sha256(repr(self.tables.routes).encode())
+        self._digest = told.hexdigest()[:16]
+        self._seen: dict[int, dict[int, int]] = {4: {}, 6: {}}
+        self._compiled: dict[tuple[int, int], Compiled] = {}
+        self._flat: tuple[Records, Records] | None = None
+        self._room = 0  # chunks that the flat table was made for
+
+    # -- tables ----------------------------------------------------------------------------
+
+    def _resolve(self) -> None:
+        if not self._resolved:
+            self._routes = self._hops.numbers(self.tables.routes, Links().hop)
+            self._resolved = True
+
+    def _flat_table(self) -> tuple[Records, Records]:
+        if self._flat is None:
+            self._resolve()
+            found = ((n, hop) for n, hop in self._routes.items() if n.version == 4)
+            self._flat = build_flat(found)
+        return self._flat
+
+    def map_entries(self) -> dict[str, int]:
+        """Chunks of the flat table: twice what the routes need."""
+        if not self._room:
+            need = 2 * len(self._flat_table()[1])
+            most = self.template.constants["MAX_CHUNKS"]
+            self._room = min(most, max(64, 1 << (need - 1).bit_length()))
+        return {"flat_chunks": self._room}
+
+    def fill(self, state: State) -> None:
+        """Hops and ports, both tries, the flat table. Raises ConfigError for unknown interfaces."""
+        self._resolve()
+        self._hops.write(state)
+        for family in (4, 6):
+            keys, values = table_rows(self._routes, self.template, family)
+            state[f"routes{family}"].write_many(keys, values)
+        self.settle_tables(state)
+
+    def settle_tables(self, state: State) -> None:
+        """The flat table, which changes do not touch."""
+        top, chunks = self._flat_table()
+        if len(chunks) <= self._room:
+            numbers = np.arange(len(chunks), dtype="<u4")
+            state["flat_chunks"].write_many(numbers, chunks.tobytes())
+            state["flat_top"].write(0, top.tobytes())
+
+    def tables_digest(self) -> str:
+        """A digest of the routes, and of all changes since."""
+        return self._digest
+
+    def apply(self, state: State, changes: Sequence[object]) -> None:
+        """SetRoute and DeleteRoute, all or nothing; hops keep their numbers."""
+        wanted: dict[Network, Route | None] = {}
+        for change in changes:
+            if isinstance(change, SetRoute):
+                wanted[change.route.prefix] = change.route
+            elif isinstance(change, DeleteRoute):
+                if not self._has(change.prefix, wanted):
+                    raise ConfigError(f"there is no route to {change.prefix} to delete")
+                wanted[change.prefix] = None
+            else:
+                raise ConfigError(f"a router takes SetRoute and DeleteRoute, got {change!r}")
+        routes = [route for route in wanted.values() if route is not None]
+        numbers = self._hops.numbers(routes, Links().hop) if routes else {}
+        self._hops.write(state)
+        for prefix, route in wanted.items():
+            self._write_route(state, prefix, numbers[prefix] if route is not None else None)
+        self._digest = hashlib.sha256(f"{self._digest}{wanted!r}".encode()).hexdigest()[:16]
+        self._compiled.clear()
+        self._flat = None
+
+    def _has(self, prefix: Network, wanted: Mapping[Network, Route | None]) -> bool:
+        return wanted[prefix] is not None if prefix in wanted else prefix in self._routes
+
+    def _write_route(self, state: State, prefix: Network, hop: int | None) -> None:
+        key = prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
+        trie = state[f"routes{prefix.version}"]
+        if hop is None:
+            self._routes.pop(prefix, None)
+            trie.delete(key)
+        else:
+            self._routes[prefix] = hop
+            trie.write(key, hop.to_bytes(4, "little"))
+
+    # -- compiled --------------------------------------------------------------------------
+
+    def learn_keys(self, seen: Mapping[str, Mapping[bytes, int]]) -> None:
+        """Destinations that packets went to: the most frequent become hot keys, and nested ifs
+        put them near the root."""
+        for family in (4, 6):
+            counts = seen.get(f"hot{family}", {})
+            ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SAMPLES_KEPT]
+            self._seen[family] = {_number(raw): count for raw, count in ranked}
+        self._compiled.clear()
+
+    def compile_tables(self, variant: Variant) -> Compiled:
+        """Nested ifs when they are wanted, and as many hot destinations as the point says."""
+        constants = self.template.constants
+        ifs = variant["lookup"] == constants["LOOKUP_IFS"]
+        hot = int(self.template.point("hot_keys").show(variant["hot_keys"]))
+        if not ifs and not hot:
+            return Compiled()
+        if (int(ifs), hot) not in self._compiled:
+            made_from = repr((ifs, hot, self._digest, self._seen)).encode()
+            self._compiled[int(ifs), hot] = Compiled(
+                nodes=Later(lambda: self._nodes(ifs, hot)),
+                digest=hashlib.sha256(made_from).hexdigest(),
+            )
+        return self._compiled[int(ifs), hot]
+
+    def _nodes(self, ifs: bool, hot: int) -> dict[str, Node]:
+        self._resolve()
+        nodes: dict[str, Node] = {}
+        for family in (4, 6):
+            if ifs:
+                nodes[f"ifs{family}"] = self._ifs(family)
+            if hot:
+                nodes[f"hot{family}"] = self._hot(family, hot)
+        return nodes
+
+    def _ifs(self, family: int) -> Node:
+        routes = [(n, hop) for n, hop in self._routes.items() if n.version == family]
+        none = self.template.constants["HOP_NO_ROUTE"]
+        samples = self._seen[family]
+        enough = sum(samples.values()) >= ENOUGH_SAMPLES
+        return longest_prefix(
+            routes, fields=_WORDS[family], default=none, samples=samples if enough else None
+        )
+
+    def _hot(self, family: int, most: int) -> Node:
+        """The hottest destinations of both families together are ``most``."""
+        both = [(c, f, a) for f, seen in self._seen.items() for a, c in seen.items()]
+        chosen = sorted(both, reverse=True)[:most]
+        words = _WORDS[family]
+        entries = [
+            (_words(address, words), self._look_up(family, address))
+            for _, of, address in chosen
+            if of == family
+        ]
+        return exact_keys(entries, NOT_HOT)
+
+    def _look_up(self, family: int, address: int) -> int:
+        """Longest prefix match, as the trie does it."""
+        from ipaddress import IPv4Network, IPv6Network
+
+        made, size = (IPv4Network, 32) if family == 4 else (IPv6Network, 128)
+        for length in range(size, -1, -1):
+            masked = address >> (size - length) << (size - length)
+            hop = self._routes.get(made((masked, length)))
+            if hop is not None:
+                return hop
+        return self.template.constants["HOP_NO_ROUTE"]
+
+    def infeasible(self, variant: Variant) -> str | None:
+        """Too many routes to compile, no destination seen, or no room in the flat table."""
+        constants = self.template.constants
+        if variant["lookup"] == constants["LOOKUP_IFS"] and len(self._routes) > IFS_LIMIT:
+            return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
+        if (
+            variant["lookup"] == constants["LOOKUP_FLAT"]
+            and len(self._flat_table()[1]) > self._room
+        ):
+            return f"the flat table has room for {self._room} chunks only, since it was attached"
+        if variant["hot_keys"] and not any(self._seen.values()):
+            return "no destination was observed yet"
+        full = variant["checksum_update"] == constants["CHECKSUM_FULL"]
+        if full and not variant["verify_ip_checksum"]:
+            return "a checksum that is not verified must not be computed anew: it would be mended"
+        return None
+
+    # -- what was counted ------------------------------------------------------------------
+
+    def counters(self, state: State) -> list[Counter]:
+        """Verdicts, then every hop and reason that counted something."""
+        totals = self._totals(state)
+        dropped = totals[[self.template.constants[name] for name in _DROPPED]].sum(axis=0)
+        constants = self.template.constants
+        sent = totals[constants["FIRST_HOP"] : constants["MAX_HOPS"]].sum(axis=0)
+        passed = totals.sum(axis=0) - dropped - sent
+        verdicts = (("drop", dropped), ("pass", passed), ("redirect", sent))
+        return [
+            *(_counter(f"verdict {name}", row) for name, row in verdicts),
+            *(_counter(self._name(int(i)), totals[i]) for i in np.flatnonzero(totals[:, 0])),
+        ]
+
+    def _name(self, number: int) -> str:
+        for constant, name in _SLOTS.items():
+            if self.template.constants[constant] == number:
+                return name
+        return self._hops.name(number)
+
+    def _totals(self, state: State) -> Records:
+        rows = state["counts"].read()
+        assert rows is not None
+        of = rows["of"]
+        return np.stack([of["packets"].sum(axis=0), of["bytes"].sum(axis=0)], axis=1)
+
+    def observable(self, state: State) -> dict[str, bytes]:
+        """Packets and bytes of each hop and reason."""
+        totals = self._totals(state)
+        return {
+            f"packets and bytes of {self._name(int(i))}": totals[i].tobytes()
+            for i in np.flatnonzero(totals.any(axis=1))
+        }
+
+    def zero_effects(self, state: State) -> None:
+        """All counts to zero."""
+        state["counts"].zero()
+
+
+def _counter(name: str, row: Records) -> Counter:
+    return Counter(name=name, packets=int(row[0]), bytes=int(row[1]))
+
+
+def _number(raw: bytes) -> int:
+    """An address from words in host order, the most significant first."""
+    words = np.frombuffer(raw, dtype="<u4")
+    return sum(int(word) << 32 * (len(words) - 1 - i) for i, word in enumerate(words))
+
+
+def _words(address: int, fields: Sequence[Field]) -> dict[Field, int]:
+    last = len(fields) - 1
+    return {field: address >> 32 * (last - i) & 0xFFFF_FFFF for i, field in enumerate(fields)}
+
+
+COMPANION = RouterFunction
