@@ -214,6 +214,7 @@ class RouterFunction(Function):
 
     def infeasible(self, variant: Variant) -> str | None:
         """Too many routes to compile, no destination seen, or no room in the flat table."""
+        self._resolve()
         constants = self.template.constants
         if variant["lookup"] == constants["LOOKUP_IFS"] and len(self._routes) > IFS_LIMIT:
             return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
