@@ -218,11 +218,9 @@ class RouterFunction(Function):
         constants = self.template.constants
         if variant["lookup"] == constants["LOOKUP_IFS"] and len(self._routes) > IFS_LIMIT:
             return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
-        if (
-            variant["lookup"] == constants["LOOKUP_FLAT"]
-            and len(self._flat_table()[1]) > self._room
-        ):
-            return f"the flat table has room for {self._room} chunks only, since it was attached"
+        room, flat = self.map_entries()["flat_chunks"], constants["LOOKUP_FLAT"]
+        if variant["lookup"] == flat and len(self._flat_table()[1]) > room:
+            return f"the flat table has room for {room:,} chunks only, since it was attached"
         if variant["hot_keys"] and not any(self._seen.values()):
             return "no destination was observed yet"
         full = variant["checksum_update"] == constants["CHECKSUM_FULL"]
