@@ -14,6 +14,7 @@ from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.base import Compiled, Counter, Function, Later
 from iridescent_xdp.functions.router_flat import build_flat
 from iridescent_xdp.functions.router_hops import Hops, table_rows
+from iridescent_xdp.functions.router_keys import key_of, look_up, network_of, number_of
 from iridescent_xdp.functions.router_links import Links
 from iridescent_xdp.functions.router_tables import (
     DeleteRoute,
@@ -31,6 +32,7 @@ IFS_LIMIT = 10_000  # routes; more do not compile in useful time
 NOT_HOT = 0xFFFF_FFFF  # SPEC_NOT_HOT of bpf/include/iridescent.h
 SAMPLES_KEPT = 4096  # destinations that shape the nested ifs
 ENOUGH_SAMPLES = 100
+PROBED = 100  # routes, and hot destinations, whose edges the corpus asks about
 _WORDS = {4: (Field("address"),), 6: tuple(Field("address", i, True) for i in range(4))}
 _SLOTS = {
     "SLOT_NOT_IP": "not IP: to the kernel",
@@ -151,7 +153,7 @@ class RouterFunction(Function):
         for family in (4, 6):
             counts = seen.get(f"hot{family}", {})
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SAMPLES_KEPT]
-            self._seen[family] = {_number(raw): count for raw, count in ranked}
+            self._seen[family] = {number_of(raw): count for raw, count in ranked}
         self._compiled.clear()
 
     def compile_tables(self, variant: Variant) -> Compiled:
@@ -192,25 +194,13 @@ class RouterFunction(Function):
         """The hottest destinations of both families together are ``most``."""
         both = [(c, f, a) for f, seen in self._seen.items() for a, c in seen.items()]
         chosen = sorted(both, reverse=True)[:most]
-        words = _WORDS[family]
+        words, none = _WORDS[family], self.template.constants["HOP_NO_ROUTE"]
         entries = [
-            (_words(address, words), self._look_up(family, address))
+            (key_of(address, words), look_up(self._routes, network_of(family, address), none))
             for _, of, address in chosen
             if of == family
         ]
         return exact_keys(entries, NOT_HOT)
-
-    def _look_up(self, family: int, address: int) -> int:
-        """Longest prefix match, as the trie does it."""
-        from ipaddress import IPv4Network, IPv6Network
-
-        made, size = (IPv4Network, 32) if family == 4 else (IPv6Network, 128)
-        for length in range(size, -1, -1):
-            masked = address >> (size - length) << (size - length)
-            hop = self._routes.get(made((masked, length)))
-            if hop is not None:
-                return hop
-        return self.template.constants["HOP_NO_ROUTE"]
 
     def infeasible(self, variant: Variant) -> str | None:
         """Too many routes to compile, no destination seen, or no room in the flat table."""
@@ -227,6 +217,21 @@ class RouterFunction(Function):
         if full and not variant["verify_ip_checksum"]:
             return "a checksum that is not verified must not be computed anew: it would be mended"
         return None
+
+    # -- what is compared ------------------------------------------------------------------
+
+    def corpus(self, observed: Sequence[bytes], seed: int) -> list[tuple[str, bytes]]:
+        """Crafted, malformed and truncated packets, and packets on the edges of some routes and of
+        all hot destinations."""
+        from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
+        from traffic.corpus_routes import for_routes
+
+        self._resolve()
+        routes = list(self._routes)
+        hot = [network_of(family, a) for family, seen in self._seen.items() for a in seen]
+        probed = [*routes[:: max(1, len(routes) // PROBED)], *hot[:PROBED]]
+        samples = ((s.name, s.data) for s in corpus((), seed=seed, observed=observed))
+        return [*samples, *for_routes(probed, sizes=self._hops.mtus())]
 
     # -- what was counted ------------------------------------------------------------------
 
@@ -270,17 +275,6 @@ class RouterFunction(Function):
 
 def _counter(name: str, row: Records) -> Counter:
     return Counter(name=name, packets=int(row[0]), bytes=int(row[1]))
-
-
-def _number(raw: bytes) -> int:
-    """An address from words in host order, the most significant first."""
-    words = np.frombuffer(raw, dtype="<u4")
-    return sum(int(word) << 32 * (len(words) - 1 - i) for i, word in enumerate(words))
-
-
-def _words(address: int, fields: Sequence[Field]) -> dict[Field, int]:
-    last = len(fields) - 1
-    return {field: address >> 32 * (last - i) & 0xFFFF_FFFF for i, field in enumerate(fields)}
 
 
 COMPANION = RouterFunction

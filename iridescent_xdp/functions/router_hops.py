@@ -14,6 +14,8 @@ from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 
+MOST_BYTES = 1500  # of an IP packet in a corpus
+
 Resolve = Callable[[Route], Hop]
 
 
@@ -84,6 +86,11 @@ class Hops:
         state["hops"].write(0, table)
         for ifindex, port in self._ports.items():
             state["ports"].write(port, ifindex.to_bytes(4, "little"))
+
+    def mtus(self) -> list[int]:
+        """Sizes of IP packets on both sides of each MTU, as far as a frame may be that large."""
+        found = {hop.mtu + more for hop in self._numbers for more in (0, 1)}
+        return sorted(size for size in found if size <= MOST_BYTES)
 
     def name(self, number: int) -> str:
         """A hop for people, such as ``hop 02:00:00:00:00:01``."""

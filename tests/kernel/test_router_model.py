@@ -103,7 +103,7 @@ def counted(function: RouterFunction, box: Sandbox) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("toolchain", ["llvm", "bcc"])
 def test_generic_does_as_the_model(toolchain: str) -> None:
     builder = Builder(toolchain)
-    examples = 15 if toolchain == "llvm" else 3
+    examples = 25 if toolchain == "llvm" else 3
 
     @settings(
         max_examples=examples,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
 
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.functions.base import Function, function_for
+from iridescent_xdp.functions.router_tables import Route, RouterTables
 from iridescent_xdp.preflight import Preflight
 from iridescent_xdp.template import bpf_directory, read_template
 from iridescent_xdp.toolchain.base import Role
@@ -29,8 +31,22 @@ ROLE_OF = {"sample_shift": Role.ARM}  # it shows only while a variant is measure
 STRICT = {"default_action": 1, "non_ip": 1, "fragments": 2, "verify_ip_checksum": 1}
 
 
+ROUTES = RouterTables(
+    routes=(
+        Route(prefix=IPv4Network("10.0.0.0/8"), interface="lo", via=bytes([2, 0, 0, 0, 0, 1])),
+        Route(prefix=IPv4Network("10.1.1.0/24"), kind="blackhole"),
+        Route(prefix=IPv6Network("2001:db8::/32"), interface="lo", via=bytes([2, 0, 0, 0, 0, 2])),
+    )
+)
+DESTINATIONS = {"hot4": {bytes([9, 1, 1, 10]): 7, bytes([1, 0, 0, 10]): 5}}
+TABLES_OF: dict[str, object] = {"filter": TABLES, "router": ROUTES}
+
+
 def function_of(path: Path) -> Function:
-    return function_for(read_template(path), TABLES if name_of(path) == "filter" else None)
+    """A function with tables, that has seen keys which may be hot."""
+    function = function_for(read_template(path), TABLES_OF.get(name_of(path)))
+    function.learn_keys(DESTINATIONS)
+    return function
 
 
 def name_of(path: Path) -> str:
