@@ -74,6 +74,7 @@ def _dump(
     whole = True
     while True:
         datagram = asking.recv(CHUNK_BYTES)
+        found += messages(datagram)  # the last part holds some too
         for told, flags, answer in headers(datagram):
             whole = whole and not flags & NLM_F_DUMP_INTR
             if told == NLMSG_DONE:
@@ -83,4 +84,3 @@ def _dump(
                 if optional and number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
                     return found, True
                 raise OSError(number, os.strerror(number))
-        found += messages(datagram)
