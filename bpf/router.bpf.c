@@ -18,8 +18,9 @@ SPEC_BOOL(narrowing, ipv4, true, "IPv4 packets are forwarded here");
 SPEC_BOOL(narrowing, ipv6, true, "IPv6 packets are forwarded here");
 SPEC_ENUM(tuning, lookup, LOOKUP_TRIE, "how routes are kept: LPM trie, flat table (IPv4), nested ifs",
 	  LOOKUP_TRIE, LOOKUP_FLAT, LOOKUP_IFS);
-SPEC_ENUM(tuning, hot_keys, HOT_0, "destinations compared before the look-up, the most frequent",
-	  HOT_0, HOT_1, HOT_4, HOT_16, HOT_64);
+SPEC_ENUM(tuning, hot_keys, HOT_0,
+	  "frequent destinations before the look-up: so many compares, or a table with one (IPv4)",
+	  HOT_0, HOT_1, HOT_4, HOT_16, HOT_64, HOT_TABLE);
 SPEC_ENUM(tuning, checksum_update, CHECKSUM_INCREMENTAL,
 	  "how the IPv4 checksum follows the TTL: RFC 1624, or computed anew",
 	  CHECKSUM_INCREMENTAL, CHECKSUM_FULL);
@@ -37,7 +38,7 @@ static __always_inline __u32 find_hop4(__be32 destination)
 
 	SPEC_OBSERVE_KEY(hot4, &key);
 	if (hot_keys) {
-		__u32 hop = hot4(&key);
+		__u32 hop = hot_keys == HOT_TABLE ? hot_table4(key.address) : hot4(&key);
 
 		if (hop != SPEC_NOT_HOT)
 			return hop;
@@ -55,7 +56,7 @@ static __always_inline __u32 find_hop6(const __be32 *destination)
 	for (__u32 i = 0; i < 4; i++)
 		key.address[i] = net32(destination[i]);
 	SPEC_OBSERVE_KEY(hot6, &key);
-	if (hot_keys) {
+	if (hot_keys && hot_keys != HOT_TABLE) {
 		__u32 hop = hot6(&key);
 
 		if (hop != SPEC_NOT_HOT)

@@ -15,6 +15,8 @@ enum router_limits {
 	MAX_CHUNKS = 65536,
 	FLAT_TOP = 65536,
 	FLAT_CHUNK = 256,
+	HOT_BITS = 10,
+	HOT_SLOTS = 1 << HOT_BITS,
 };
 
 /* The first hops stand for what is not forwarded; a look-up gives a hop's number. */
@@ -76,6 +78,18 @@ struct flat_chunk {
 	__u32 entry[FLAT_CHUNK];
 };
 
+/* Frequent IPv4 destinations, host byte order. An address has one slot; 0 is no destination. */
+struct hot_slot {
+	__u32 address;
+	__u32 hop;
+};
+
+struct hot_table {
+	__u32 multiplier; /* chosen so that the most frequent addresses do not share slots */
+	__u32 pad;
+	struct hot_slot slot[HOT_SLOTS];
+};
+
 struct count {
 	__u64 packets;
 	__u64 bytes;
@@ -89,6 +103,7 @@ MAP_LPM_TRIE(routes4, struct trie4_key, __u32, MAX_ROUTES, "IPv4 routes: the hop
 MAP_LPM_TRIE(routes6, struct trie6_key, __u32, MAX_ROUTES, "IPv6 routes: the hop's number");
 MAP_ARRAY(flat_top, struct flat_top, 1, "IPv4 routes by the upper 16 bits");
 MAP_ARRAY(flat_chunks, struct flat_chunk, MAX_CHUNKS, "below: by 8 bits more, twice");
+MAP_ARRAY(hot_table, struct hot_table, 1, "frequent IPv4 destinations and their hops");
 MAP_ARRAY(hops, struct hops_table, 1, "MAC addresses, MTU and port of each hop");
 MAP_DEVMAP(ports, MAX_PORTS, "interfaces that packets leave by");
 MAP_PERCPU_ARRAY(counts, struct counts, 1, "packets and bytes by hop, or by why there is none");
@@ -128,6 +143,14 @@ static __always_inline __u32 flat4(__u32 address)
 			break;
 	}
 	return entry;
+}
+
+static __always_inline __u32 hot_table4(__u32 address)
+{
+	const struct hot_table *table = MAP_VALUE(hot_table);
+	const struct hot_slot *slot = &table->slot[address * table->multiplier >> (32 - HOT_BITS)];
+
+	return slot->address == address ? slot->hop : SPEC_NOT_HOT;
 }
 
 static __always_inline int count_as(__u32 what, __u32 bytes, int verdict)

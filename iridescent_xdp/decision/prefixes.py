@@ -2,9 +2,8 @@
 """Longest-prefix match and exact keys as decision graphs: generated nested ifs.
 
 Prefixes become intervals of the address line, each with the result of its longest prefix, and the
-intervals the leaves of a search tree whose halves weigh alike: what is asked for often is near the
-root (a weight-balanced tree, Knuth, The Art of Computer Programming 3, 6.2.2). An IPv6 address is
-searched word by word.
+intervals the leaves of a search tree in which what is asked for often is near the root. An IPv6
+address is searched word by word.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from iridescent_xdp.errors import ConfigError
 
 WORD = 32
 CHAIN_KEYS = 4  # so few exact keys are asked one after the other
-UNSEEN_SHARE = 0.25  # the weight of all leaves together beside that of the samples
+UNSEEN_SHARE = 0.05  # the weight of all leaves together beside that of the samples
+UNEVEN = 0.2  # how often a test should hold; see search_tree
 
 Network = IPv4Network | IPv6Network
 Boundary = tuple[int, int]  # the first address of an interval, and its result
@@ -116,7 +116,7 @@ class _Words:
             below = parts[number][1]
             return self._result(below) if isinstance(below, int) else self.node(level + 1, below)
 
-        return balanced(self._fields[level], [word for word, _ in parts], counts, leaf)
+        return search_tree(self._fields[level], [word for word, _ in parts], counts, leaf)
 
     def _result(self, value: int) -> Node:
         return self._results.setdefault(value, Result(value))
@@ -142,25 +142,41 @@ def _parts(boundaries: list[Boundary], base: int, shift: int) -> list[Part]:
     return parts
 
 
-def balanced(
+def search_tree(
     field: Field, starts: Sequence[int], counts: Sequence[int], leaf: Callable[[int], Node]
 ) -> Node:
     """A search tree: leaf i is for values from ``starts[i]`` to below the next one, and was asked
-    for ``counts[i]`` times. Those never asked for are balanced too."""
-    share = max(1.0, sum(counts) * UNSEEN_SHARE) / len(starts)
-    sums = [0.0, *accumulate(count + share for count in counts)]
+    for ``counts[i]`` times. Without counts the tree is as flat as it can be.
 
-    def tree(low: int, high: int) -> Node:
-        if high - low == 1:
-            return leaf(low)
-        half = (sums[low] + sums[high]) / 2
-        middle = min(max(bisect_right(sums, half, low + 1, high - 1), low + 1), high - 1)
-        if middle - 1 > low and half - sums[middle - 1] < sums[middle] - half:
-            middle -= 1
-        test = InRange(field, 0, starts[middle] - 1)
-        return If(test, tree(low, middle), tree(middle, high))
+    What a test costs is mostly its mispredictions. A test that holds with probability p tells h(p)
+    bits (Shannon's entropy) and is mispredicted min(p, 1 - p) of the times, so that an uneven test
+    tells more for its price than an even one: the best is at about one in five.
+    """
+    total = sum(counts)
+    share = max(1.0, total * UNSEEN_SHARE) / len(starts)
+    weights = [count + share for count in counts]
+    wanted = UNEVEN if total else 0.5
 
-    return tree(0, len(starts))
+    def tree(places: Sequence[int]) -> Node:
+        if len(places) == 1:
+            return leaf(places[0])
+        sums = [0.0, *accumulate(weights[place] for place in places)]
+        at = max(range(len(places)), key=lambda i: weights[places[i]])
+        if total and weights[places[at]] >= wanted * sums[-1]:
+            return alone(places, at)
+        middle = bisect_right(sums, wanted * sums[-1], 1, len(places) - 1)
+        test = InRange(field, 0, starts[places[middle]] - 1)
+        return If(test, tree(places[:middle]), tree(places[middle:]))
+
+    def alone(places: Sequence[int], at: int) -> Node:
+        """One leaf is asked for before all others; its values are nobody's afterwards."""
+        low = starts[places[at]]
+        last = places[at] + 1 == len(starts)
+        high = U32_MAX if last else starts[places[at] + 1] - 1
+        rest = [*places[:at], *places[at + 1 :]]
+        return If(InRange(field, low, high), leaf(places[at]), tree(rest))
+
+    return tree(range(len(starts)))
 
 
 def exact_keys(entries: Sequence[tuple[Mapping[Field, int], int]], default: int) -> Node:
@@ -182,7 +198,7 @@ def exact_keys(entries: Sequence[tuple[Mapping[Field, int], int]], default: int)
         weights[key[field]] = weights.get(key[field], 0) + 1000 // (rank + 1)  # as Zipf has it
     values = sorted(groups)
     chains = [_chain(groups[value], none) for value in values]
-    return balanced(field, [0, *values[1:]], [weights[v] for v in values], lambda i: chains[i])
+    return search_tree(field, [0, *values[1:]], [weights[v] for v in values], lambda i: chains[i])
 
 
 def _chain(entries: Sequence[tuple[Mapping[Field, int], int]], none: Node) -> Node:

@@ -14,6 +14,7 @@ from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.base import Compiled, Counter, Function, Later
 from iridescent_xdp.functions.router_flat import build_flat
 from iridescent_xdp.functions.router_hops import Hops, table_rows
+from iridescent_xdp.functions.router_hot import build_hot_table
 from iridescent_xdp.functions.router_keys import key_of, look_up, network_of, number_of
 from iridescent_xdp.functions.router_links import Links
 from iridescent_xdp.functions.router_tables import (
@@ -54,7 +55,9 @@ class RouterFunction(Function):
     """See the module. Next hops are resolved when the tables are first written."""
 
     tables: RouterTables
-    control_maps = frozenset({"routes4", "routes6", "flat_top", "flat_chunks", "hops", "ports"})
+    control_maps = frozenset(
+        {"routes4", "routes6", "flat_top", "flat_chunks", "hot_table", "hops", "ports"}
+    )
 
     def __init__(self, template: Template, tables: object = None) -> None:
         super().__init__(template, tables if isinstance(tables, RouterTables) else RouterTables())
@@ -100,7 +103,10 @@ class RouterFunction(Function):
         self.settle_tables(state)
 
     def settle_tables(self, state: State) -> None:
-        """The flat table, which changes do not touch."""
+        """The flat table and the table of hot destinations, which changes do not touch."""
+        hot = {a: (self._hop_of(4, a), count) for a, count in self._seen[4].items()}
+        dtype, bits = self.template.structs["hot_table"], self.template.constants["HOT_BITS"]
+        state["hot_table"].write(0, build_hot_table(dtype, bits, hot))
         top, chunks = self._flat_table()
         if len(chunks) <= self._room:
             numbers = np.arange(len(chunks), dtype="<u4")
@@ -156,11 +162,16 @@ class RouterFunction(Function):
             self._seen[family] = {number_of(raw): count for raw, count in ranked}
         self._compiled.clear()
 
+    def _hop_of(self, family: int, address: int) -> int:
+        none = self.template.constants["HOP_NO_ROUTE"]
+        return look_up(self._routes, network_of(family, address), none)
+
     def compile_tables(self, variant: Variant) -> Compiled:
         """Nested ifs when they are wanted, and as many hot destinations as the point says."""
         constants = self.template.constants
         ifs = variant["lookup"] == constants["LOOKUP_IFS"]
-        hot = int(self.template.point("hot_keys").show(variant["hot_keys"]))
+        table = variant["hot_keys"] == constants["HOT_TABLE"]
+        hot = 0 if table else int(self.template.point("hot_keys").show(variant["hot_keys"]))
         if not ifs and not hot:
             return Compiled()
         if (int(ifs), hot) not in self._compiled:
@@ -170,6 +181,11 @@ class RouterFunction(Function):
                 digest=hashlib.sha256(made_from).hexdigest(),
             )
         return self._compiled[int(ifs), hot]
+
+    def compiled_from_tables(self, variant: Variant) -> bool:
+        """All but the tries: changes do not touch the other tables."""
+        trie = variant["lookup"] == self.template.constants["LOOKUP_TRIE"]
+        return not trie or bool(variant["hot_keys"])
 
     def _nodes(self, ifs: bool, hot: int) -> dict[str, Node]:
         self._resolve()
@@ -194,9 +210,9 @@ class RouterFunction(Function):
         """The hottest destinations of both families together are ``most``."""
         both = [(c, f, a) for f, seen in self._seen.items() for a, c in seen.items()]
         chosen = sorted(both, reverse=True)[:most]
-        words, none = _WORDS[family], self.template.constants["HOP_NO_ROUTE"]
+        words = _WORDS[family]
         entries = [
-            (key_of(address, words), look_up(self._routes, network_of(family, address), none))
+            (key_of(address, words), self._hop_of(family, address))
             for _, of, address in chosen
             if of == family
         ]

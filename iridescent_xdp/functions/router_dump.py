@@ -26,6 +26,7 @@ _RCVBUFFORCE = 33
 # request, family, bytes of its header, and whether a kernel may be without it
 _REQUESTS = (
     (rtnl.RTM_GETLINK, socket.AF_UNSPEC, 16, False),
+    (rtnl.RTM_GETADDR, socket.AF_INET, 8, False),
     (rtnl.RTM_GETRULE, socket.AF_INET, 12, True),
     (rtnl.RTM_GETRULE, socket.AF_INET6, 12, True),
     (RTM_GETNEXTHOP, socket.AF_UNSPEC, 8, True),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from iridescent_xdp.functions.router_kernel import BITS, Fact, Kernel, Touched, key_range
+from iridescent_xdp.functions.router_kernel import Kernel
 from iridescent_xdp.functions.router_messages import (
     BLACKHOLE,
     TABLE_LOCAL,
@@ -21,6 +21,7 @@ from iridescent_xdp.functions.router_messages import (
     Link,
     Message,
 )
+from iridescent_xdp.functions.router_routes import BITS, Fact, Touched, key_range
 from iridescent_xdp.functions.router_tables import (
     DeleteRoute,
     RouterTables,
@@ -69,11 +70,10 @@ class Fib:
 
     def start_over(self, messages: Iterable[Message]) -> None:
         """The whole state, read anew: what differs from before comes out as changes."""
-        self.kernel = Kernel()
+        before, self.kernel = self.kernel, Kernel()
         for message in messages:
             self.kernel.take(message)
-        for key in (*self._published, *self._facts, *self.kernel.routes):
-            self._touch_prefix(key)
+        self._touch(self.kernel.differences(before))
 
     def tables(self) -> RouterTables:
         """The routes as of the last ``changes``."""
@@ -117,7 +117,7 @@ class Fib:
 
     def _touch_below(self, above: Key) -> None:
         first, last = key_range(above)
-        for key in {**self._published, **self.kernel.routes}:
+        for key in {**self._published, **self.kernel.table.held}:
             if key[0] == above[0] and first <= key[1] <= last:
                 self._touch_prefix(key)
 
@@ -138,7 +138,7 @@ class Fib:
         return changes
 
     def _check_size(self) -> None:
-        size = len(self.kernel.routes) + len(self.kernel.neighbours)
+        size = len(self.kernel.table.held) + len(self.kernel.neighbours)
         most = self.rules.routes * (ENOUGH_ROOM if self._too_many else 1)
         if (size > most) != self._too_many:
             self._too_many = size > most
@@ -182,10 +182,10 @@ class Fib:
         """Where packets to ``key`` go, and what that depends on; None: there is no route."""
         if self._too_many or not self.kernel.rules_are_standard(key[0]):
             return None
-        held = self.kernel.routes.get(key)
+        held = self.kernel.table.held.get(key)
         if held is None:
             return self._host(key, facts)
-        if any(e.table == TABLE_LOCAL for e in held) or self.kernel.is_shaded(key):
+        if any(e.table == TABLE_LOCAL for e in held) or self.kernel.table.is_shaded(key):
             return TO_KERNEL
         if any(e.selector or e.encapsulated for e in held):
             return TO_KERNEL  # other packets to the same prefix may go elsewhere
@@ -197,7 +197,7 @@ class Fib:
         """A neighbour on a link whose prefix covers it; None when another route leads there."""
         if key[2] != BITS[key[0]]:
             return None
-        above = self.kernel.covering(key)
+        above = self.kernel.table.covering(key)
         verdict = self._verdict(above, facts) if above is not None else None
         if verdict is None or verdict.link is None or not verdict.direct:
             return None

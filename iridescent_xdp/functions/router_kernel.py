@@ -10,14 +10,12 @@ for a look at the whole state.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TypeVar
 
 from iridescent_xdp.functions.router_messages import (
     LOCAL,
-    TABLE_LOCAL,
-    TABLE_MAIN,
     Address,
     Entry,
     Key,
@@ -27,26 +25,12 @@ from iridescent_xdp.functions.router_messages import (
     Mtu6,
     Neighbour,
     NextHopObject,
+    OwnAddress,
     Rule,
 )
+from iridescent_xdp.functions.router_routes import BITS, Fact, Routes, Touched, key_range
 
-BITS = {4: 32, 6: 128}
-
-
-class Fact(NamedTuple):
-    """Something that routes depend on: a link, a neighbour, a next-hop object, rules, a shade."""
-
-    what: str
-    of: Hashable
-
-
-Touched = list[Key | Fact]
-
-
-def key_range(key: Key) -> tuple[int, int]:
-    """First and last address of a prefix."""
-    version, first, length = key
-    return first, first | ((1 << (BITS[version] - length)) - 1)
+T = TypeVar("T", bound=Hashable)
 
 
 class Kernel:
@@ -54,20 +38,20 @@ class Kernel:
     "" while they are not."""
 
     def __init__(self) -> None:
-        self.routes: dict[Key, list[Entry]] = {}
+        self.table = Routes()
         self.links: dict[int, Link] = {}
         self.neighbours: dict[tuple[int, Address], bytes] = {}
         self.objects: dict[int, Leg | None] = {}
-        self.shades: dict[int, set[Key]] = {4: set(), 6: set()}
-        self.doubt = ""
+        self._doubt = ""
+        self._own: dict[int, set[bytes]] = defaultdict(set)  # IPv4 addresses by interface
         self._rules: set[tuple[int, int, bytes, bool]] = set()
-        self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}
         self._at: dict[Address, set[int]] = defaultdict(set)
         self._addresses: dict[int, list[int]] = {4: [], 6: []}
         self._take: dict[type, Callable[..., Touched]] = {
-            Entry: self._take_entry,
+            Entry: self.table.take,
             Link: self._take_link,
             Mtu6: self._take_mtu6,
+            OwnAddress: self._take_own,
             Neighbour: self._take_neighbour,
             NextHopObject: self._take_object,
             Rule: self._take_rule,
@@ -77,6 +61,22 @@ class Kernel:
         """Follow one message; what it touched, in order."""
         return self._take[type(message)](message)
 
+    @property
+    def doubt(self) -> str:
+        """Why the state may be wrong."""
+        return self._doubt or self.table.doubt
+
+    def differences(self, before: Kernel) -> Touched:
+        """What is not as it was before, or was not there, or is not there any more."""
+        touched: Touched = self.table.differences(before.table)
+        touched += [Fact("link", index) for index in _unlike(self.links, before.links)]
+        touched += [Fact("object", number) for number in _unlike(self.objects, before.objects)]
+        for key in _unlike(self.neighbours, before.neighbours):
+            version, number = key[1]
+            touched += [Fact("neighbour", key), (version, number, BITS[version])]
+        changed = {rule[0] for rule in self._rules ^ before._rules}
+        return touched + [Fact("rules", version) for version in changed]
+
     # -- asked -----------------------------------------------------------------------------
 
     def rules_are_standard(self, version: int) -> bool:
@@ -84,26 +84,6 @@ class Kernel:
         own = [rule for rule in self._rules if rule[0] == version]
         there = {rule[1] for rule in own}
         return not own or (all(rule[3] for rule in own) and {0, 32766} <= there)
-
-    def is_shaded(self, key: Key) -> bool:
-        """Whether a shorter prefix of the local table is above ``key``."""
-        version, number, length = key
-        bits = BITS[version]
-        return any(
-            length > above and number >> (bits - above) == first >> (bits - above)
-            for _, first, above in self.shades[version]
-        )
-
-    def covering(self, key: Key) -> Key | None:
-        """The longest prefix with routes above ``key``."""
-        version, number, length = key
-        bits = BITS[version]
-        for above in sorted(self._lengths[version], reverse=True):
-            if above < length:
-                found = version, number >> (bits - above) << (bits - above), above
-                if found in self.routes:
-                    return found
-        return None
 
     def hosts_in(self, key: Key) -> Iterator[Key]:
         """The neighbours in a prefix that is not a host's, as host prefixes."""
@@ -116,88 +96,6 @@ class Kernel:
             if numbers[place] > last:
                 return
             yield version, numbers[place], BITS[version]
-
-    # -- routes ----------------------------------------------------------------------------
-
-    def _take_entry(self, entry: Entry) -> Touched:
-        touched: Touched = [entry.key]
-        ways = [entry._replace(legs=(leg,)) for leg in entry.legs]
-        if entry.key[0] == 4 or len(ways) < 2:
-            ways = [entry]  # IPv6 adds and takes away the legs of a route one by one
-        for place, way in enumerate(ways):
-            if entry.gone:
-                self._remove(way)
-            else:
-                self._add(way if place == 0 else way._replace(replace=False))
-        if entry.table == TABLE_LOCAL:
-            touched += self._shade(entry.key)
-            if entry.gone and entry.kind == LOCAL:
-                touched += self._address_gone(entry.key)
-        return touched
-
-    def _add(self, entry: Entry) -> None:
-        held = self.routes.get(entry.key)
-        if held is None:
-            self.routes[entry.key] = [entry]
-            self._lengths[entry.key[0]][entry.key[2]] += 1
-            return
-        if entry.replace:
-            same = [other for other in held if _place(other) == _place(entry)]
-            if len(same) > 1:
-                self.doubt = "one of several equal routes was replaced"
-            for other in same[: 1 if entry.key[0] == 4 else None]:
-                held.remove(other)
-        told = _identity(entry)
-        held[:] = [other for other in held if _identity(other) != told]
-        held.append(entry)
-
-    def _remove(self, entry: Entry) -> None:
-        held = self.routes.get(entry.key, [])
-        told = _identity(entry)
-        kept = [other for other in held if _identity(other) != told]
-        if len(kept) == len(held) and any(_place(other) == _place(entry) for other in held):
-            self.doubt = "a route that was not known was deleted"
-        self._keep(entry.key, kept)
-
-    def _keep(self, key: Key, kept: list[Entry]) -> None:
-        if kept:
-            self.routes[key] = kept
-        elif self.routes.pop(key, None) is not None:
-            lengths = self._lengths[key[0]]
-            lengths[key[2]] -= 1
-            if not lengths[key[2]]:
-                del lengths[key[2]]
-
-    def _drop(self, unwanted: Callable[[Entry], bool]) -> Touched:
-        """Routes that the kernel removes without a word."""
-        found: Touched = []
-        for key, held in [(k, h) for k, h in self.routes.items() if any(map(unwanted, h))]:
-            self._keep(key, [entry for entry in held if not unwanted(entry)])
-            found += [key, *self._shade(key)]
-        return found
-
-    def _shade(self, key: Key) -> Touched:
-        """A prefix of the local table, if not a host's, goes before what is below it."""
-        held = self.routes.get(key, ())
-        there = key[2] < BITS[key[0]] and any(entry.table == TABLE_LOCAL for entry in held)
-        shades = self.shades[key[0]]
-        if there == (key in shades):
-            return []
-        shades ^= {key}
-        return [Fact("shade", key)]
-
-    def _address_gone(self, key: Key) -> Touched:
-        """IPv4 routes with a preferred source go with its address (fib_sync_down_addr)."""
-        version, number, _ = key
-        held = self.routes.get(key, ())
-        if version != 4 or any(entry.table == TABLE_LOCAL for entry in held):
-            return []
-        dropped = self._drop(
-            lambda entry: entry.source == number and entry.table == TABLE_MAIN and entry.key[0] == 4
-        )
-        if dropped:
-            self.doubt = "an address went away, and IPv4 routes with it"
-        return dropped
 
     # -- links, neighbours, next-hop objects, rules ------------------------------------------
 
@@ -221,18 +119,36 @@ class Kernel:
     def _link_down(self, link: Link) -> Touched:
         """IPv4 addresses stay local while their link is down; all else goes (fib_sync_down_dev)."""
         index, gone = link.ifindex, link.gone
-        dropped = self._drop(
-            lambda entry: (
-                len(entry.legs) == 1
-                and entry.legs[0].ifindex == index
-                and (gone or (entry.key[0] == 4 and entry.kind != LOCAL))
-            )
+        why = f"{link.name or index} went down, and IPv4 routes with it"
+        dropped = self.table.drop(
+            lambda e: self._leaves_by(e, index) and (gone or (e.key[0] == 4 and e.kind != LOCAL)),
+            why,
         )
-        for key in [key for key in self.neighbours if gone and key[0] == index]:
-            dropped += self._take_neighbour(Neighbour(*key, None))
-        if dropped:
-            self.doubt = f"{link.name or index} went down, and IPv4 routes with it"
+        if gone:
+            self._own.pop(index, None)
+            for key in [key for key in self.neighbours if key[0] == index]:
+                dropped += self._take_neighbour(Neighbour(*key, None))
         return dropped
+
+    def _take_own(self, told: OwnAddress) -> Touched:
+        """IPv4 ends on an interface with its last address (fib_disable_ip)."""
+        own, index = self._own[told.ifindex], told.ifindex
+        if not told.gone:
+            own.add(told.address)
+            return []
+        own.discard(told.address)
+        if own:
+            return []
+        return self.table.drop(
+            lambda e: e.key[0] == 4 and self._leaves_by(e, index),
+            "an interface lost its last address, and IPv4 routes with it",
+        )
+
+    def _leaves_by(self, entry: Entry, index: int) -> bool:
+        """Whether a route has no link left to leave by when ``index`` is down."""
+        links = {leg.ifindex for leg in entry.legs}
+        others = (self.links.get(other) for other in links - {index})
+        return index in links and not any(link and link.admin_up for link in others)
 
     def _objects_gone(self, index: int) -> Touched:
         lost = [i for i, leg in self.objects.items() if leg is not None and leg.ifindex == index]
@@ -272,10 +188,8 @@ class Kernel:
             self.objects[told.id] = told.leg
             return touched
         self.objects.pop(told.id, None)
-        dropped = self._drop(lambda entry: entry.next_hop == told.id)
-        if dropped:
-            self.doubt = f"next-hop object {told.id} went away, and routes with it"
-        return touched + dropped
+        why = f"next-hop object {told.id} went away, and routes with it"
+        return touched + self.table.drop(lambda entry: entry.next_hop == told.id, why)
 
     def _take_rule(self, rule: Rule) -> Touched:
         told = rule.version, rule.priority, rule.raw, rule.standard
@@ -284,15 +198,10 @@ class Kernel:
         elif told in self._rules:
             self._rules.remove(told)
         elif any(other[:2] == told[:2] for other in self._rules):
-            self.doubt = "a policy rule that was not known was deleted"
+            self._doubt = "a policy rule that was not known was deleted"
         return [Fact("rules", rule.version)]
 
 
-def _place(entry: Entry) -> tuple[int, int, bytes]:
-    return entry.table, entry.metric, entry.selector
-
-
-def _identity(entry: Entry) -> tuple[Hashable, ...]:
-    """What tells two routes to one prefix apart; IPv4 has two that differ in the MTU only."""
-    told = entry.table, entry.metric, entry.selector, entry.kind, entry.legs, entry.next_hop
-    return told if entry.key[0] == 6 else (*told, entry.mtu, entry.source)
+def _unlike(now: Mapping[T, object], before: Mapping[T, object]) -> list[T]:
+    """The keys of two mappings that have not the same value in both."""
+    return [key for key in {**before, **now} if now.get(key, _unlike) != before.get(key, _unlike)]

@@ -36,7 +36,8 @@ _L3MDEV = 19
 
 _HEADER, _ATTRIBUTE = Struct("=IHHII"), Struct("=HH")
 _ROUTE, _LEG, _NEIGHBOUR = Struct("=8BI"), Struct("=HBBi"), Struct("=BxxxiHBB")
-_LINK, _NEXT_HOP, _U32 = Struct("=BxHiII"), Struct("=4BI"), Struct("=I")
+_LINK, _OWN, _NEXT_HOP = Struct("=BxHiII"), Struct("=4BI"), Struct("=4BI")
+_U32 = Struct("=I")
 
 Address = tuple[int, int]  # version, number
 Key = tuple[int, int, int]  # version, number, prefix length
@@ -87,6 +88,14 @@ class Mtu6(NamedTuple):
     mtu: int
 
 
+class OwnAddress(NamedTuple):
+    """An IPv4 address of this host, with its prefix; which one is told by the raw bytes."""
+
+    ifindex: int
+    address: bytes
+    gone: bool
+
+
 class Neighbour(NamedTuple):
     """A neighbour; ``mac`` is None when packets cannot be sent to it now."""
 
@@ -113,7 +122,7 @@ class Rule(NamedTuple):
     gone: bool
 
 
-Message = Entry | Link | Mtu6 | Neighbour | NextHopObject | Rule
+Message = Entry | Link | Mtu6 | OwnAddress | Neighbour | NextHopObject | Rule
 Attributes = dict[int, bytes]
 
 
@@ -255,6 +264,13 @@ def _mtu6(inet6: bytes | None) -> int:
     return _u32(conf[8:12])
 
 
+def _own_address(body: bytes, gone: bool, _: int) -> OwnAddress | None:
+    family, length, _, _, ifindex = _OWN.unpack_from(body)
+    found = attributes(body, _OWN.size)
+    told = bytes((length,)) + found.get(1, b"") + found.get(2, b"")
+    return OwnAddress(ifindex, told, gone) if family == AF_INET else None
+
+
 def _rule(body: bytes, gone: bool, _: int) -> Rule | None:
     family, *rest, table, _, _, action, flags = _ROUTE.unpack_from(body)
     version = _VERSIONS.get(family)
@@ -285,6 +301,8 @@ _READERS = {
     rtnl.RTM_DELNEIGH: (_neighbour, _NEIGHBOUR.size, True),
     rtnl.RTM_NEWLINK: (_link, _LINK.size, False),
     rtnl.RTM_DELLINK: (_link, _LINK.size, True),
+    rtnl.RTM_NEWADDR: (_own_address, _OWN.size, False),
+    rtnl.RTM_DELADDR: (_own_address, _OWN.size, True),
     rtnl.RTM_NEWRULE: (_rule, _ROUTE.size, False),
     rtnl.RTM_DELRULE: (_rule, _ROUTE.size, True),
     RTM_NEWNEXTHOP: (_next_hop, _NEXT_HOP.size, False),

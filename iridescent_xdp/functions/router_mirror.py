@@ -39,6 +39,7 @@ _RTNLGRP_NEXTHOP = 32
 _GROUPS = (
     rtnl.RTNLGRP_LINK,
     rtnl.RTNLGRP_NEIGH,
+    rtnl.RTNLGRP_IPV4_IFADDR,
     rtnl.RTNLGRP_IPV4_ROUTE,
     rtnl.RTNLGRP_IPV4_RULE,
     rtnl.RTNLGRP_IPV6_ROUTE,
@@ -81,7 +82,7 @@ class RouteFeed:
     ) -> None:
         self.fib = Fib(rules)
         self.counts = MirrorCounts()
-        self._lost = ""
+        self._lost = self._reason = ""
         self._next_whole_s = 0.0
         self._events = open_socket(receive_bytes)
         try:
@@ -126,7 +127,11 @@ class RouteFeed:
 
     def _changes(self) -> list[Change]:
         reason = self._lost or self.fib.doubt
-        if reason and time.monotonic() >= self._next_whole_s:
+        now_s = time.monotonic()
+        if reason and not self._reason and not self._lost:  # what is known comes out first
+            self._next_whole_s = max(self._next_whole_s, now_s + PAUSE_S)
+        self._reason = reason
+        if reason and now_s >= self._next_whole_s:
             self._read_whole(reason)
         changes = self.fib.changes()
         if changes:
@@ -170,6 +175,7 @@ class RouteFeed:
         self._take_waiting()
         took_s = time.monotonic() - began_s
         self._next_whole_s = time.monotonic() + PAUSE_S + PAUSE_SHARE * took_s
+        self._reason = ""
         self.counts.whole_reads += 1
         self.counts.last_reason = reason
 

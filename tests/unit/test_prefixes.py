@@ -68,6 +68,14 @@ def test_every_edge_of_every_prefix(bits: int) -> None:
     check()
 
 
+def tests_until(node: Node, value: int) -> int:
+    tests = 0
+    while isinstance(node, If):
+        node = node.then if node.test.holds(value) else node.otherwise
+        tests += 1
+    return tests
+
+
 def random_routes(n: int, seed: int) -> list[tuple[Network, int]]:
     rng = random.Random(seed)
     found: dict[Network, int] = {}
@@ -88,11 +96,7 @@ def test_what_is_asked_often_is_near_the_root() -> None:
     routes = random_routes(1000, 2)
     often = int(routes[5][0].network_address)
     node = longest_prefix(routes, fields=WORD, default=NONE, samples={often: 10_000, 1: 10})
-    tests = 0
-    while isinstance(node, If):
-        node = node.then if node.test.holds(often) else node.otherwise
-        tests += 1
-    assert tests <= 4
+    assert tests_until(node, often) <= 4
 
 
 def test_the_last_of_equal_prefixes_counts() -> None:
@@ -118,7 +122,9 @@ def test_exact_keys(keys: list[tuple[int, int]]) -> None:
             assert evaluate(node, {first: a, second: b}) == wanted.get((a, b), NONE)
 
 
-def test_many_exact_keys_are_a_tree() -> None:
+def test_exact_keys_that_are_asked_often_come_first() -> None:
     field = Field("address")
-    node = exact_keys([({field: 7 * i}, i) for i in range(64)], NONE)
-    assert depth(node) <= 12
+    node = exact_keys([({field: 7 * i % 64}, i) for i in range(64)], NONE)
+    assert depth(node) <= 24
+    for rank, most in ((0, 4), (8, 12), (63, 24)):
+        assert tests_until(node, 7 * rank % 64) <= most
