@@ -68,7 +68,7 @@ def test_every_edge_of_every_prefix(bits: int) -> None:
     check()
 
 
-def tests_until(node: Node, value: int) -> int:
+def asked_until(node: Node, value: int) -> int:
     tests = 0
     while isinstance(node, If):
         node = node.then if node.test.holds(value) else node.otherwise
@@ -96,7 +96,7 @@ def test_what_is_asked_often_is_near_the_root() -> None:
     routes = random_routes(1000, 2)
     often = int(routes[5][0].network_address)
     node = longest_prefix(routes, fields=WORD, default=NONE, samples={often: 10_000, 1: 10})
-    assert tests_until(node, often) <= 4
+    assert asked_until(node, often) <= 4
 
 
 def test_the_last_of_equal_prefixes_counts() -> None:
@@ -127,4 +127,4 @@ def test_exact_keys_that_are_asked_often_come_first() -> None:
     node = exact_keys([({field: 7 * i % 64}, i) for i in range(64)], NONE)
     assert depth(node) <= 24
     for rank, most in ((0, 4), (8, 12), (63, 24)):
-        assert tests_until(node, 7 * rank % 64) <= most
+        assert asked_until(node, 7 * rank % 64) <= most
