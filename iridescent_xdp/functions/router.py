@@ -10,20 +10,9 @@ import numpy as np
 
 from iridescent_xdp.decision.nodes import Field, Node
 from iridescent_xdp.decision.prefixes import exact_keys, longest_prefix
-from iridescent_xdp.errors import ConfigError
-from iridescent_xdp.functions.base import Compiled, Counter, Function, Later
-from iridescent_xdp.functions.router_flat import build_flat
-from iridescent_xdp.functions.router_hops import Hops, table_rows
-from iridescent_xdp.functions.router_hot import build_hot_table
-from iridescent_xdp.functions.router_keys import key_of, look_up, network_of, number_of
-from iridescent_xdp.functions.router_links import Links
-from iridescent_xdp.functions.router_tables import (
-    DeleteRoute,
-    Network,
-    Route,
-    RouterTables,
-    SetRoute,
-)
+from iridescent_xdp.functions.base import Compiled, Counter, Later
+from iridescent_xdp.functions.router_keys import key_of, network_of, number_of
+from iridescent_xdp.functions.router_live import LiveRoutes
 from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
@@ -51,105 +40,17 @@ _SLOTS = {
 _DROPPED = ("SLOT_MALFORMED", "SLOT_BAD_CHECKSUM", "HOP_BLACKHOLE")
 
 
-class RouterFunction(Function):
-    """See the module. Next hops are resolved when the tables are first written."""
-
-    tables: RouterTables
-    control_maps = frozenset(
-        {"routes4", "routes6", "flat_top", "flat_chunks", "hot_table", "hops", "ports"}
-    )
+class RouterFunction(LiveRoutes):
+    """See the module."""
 
     def __init__(self, template: Template, tables: object = None) -> None:
-        super().__init__(template, tables if isinstance(tables, RouterTables) else RouterTables())
-        self._hops = Hops(template)
-        self._routes: dict[Network, int] = {}
-        self._resolved = False
-        told = hashlib.sha256(repr(self.tables.routes).encode())
-        self._digest = told.hexdigest()[:16]
-        self._seen: dict[int, dict[int, int]] = {4: {}, 6: {}}
+        super().__init__(template, tables)
         self._compiled: dict[tuple[int, int], Compiled] = {}
-        self._flat: tuple[Records, Records] | None = None
-        self._room = 0  # chunks that the flat table was made for
-
-    # -- tables ----------------------------------------------------------------------------
-
-    def _resolve(self) -> None:
-        if not self._resolved:
-            self._routes = self._hops.numbers(self.tables.routes, Links().hop)
-            self._resolved = True
-
-    def _flat_table(self) -> tuple[Records, Records]:
-        if self._flat is None:
-            self._resolve()
-            found = ((n, hop) for n, hop in self._routes.items() if n.version == 4)
-            self._flat = build_flat(found)
-        return self._flat
-
-    def map_entries(self) -> dict[str, int]:
-        """Chunks of the flat table: twice what the routes need."""
-        if not self._room:
-            need = 2 * len(self._flat_table()[1])
-            most = self.template.constants["MAX_CHUNKS"]
-            self._room = min(most, max(64, 1 << (need - 1).bit_length()))
-        return {"flat_chunks": self._room}
-
-    def fill(self, state: State) -> None:
-        """Hops and ports, both tries, the flat table. Raises ConfigError for unknown interfaces."""
-        self._resolve()
-        self._hops.write(state)
-        for family in (4, 6):
-            keys, values = table_rows(self._routes, self.template, family)
-            state[f"routes{family}"].write_many(keys, values)
-        self.settle_tables(state)
-
-    def settle_tables(self, state: State) -> None:
-        """The flat table and the table of hot destinations, which changes do not touch."""
-        hot = {a: (self._hop_of(4, a), count) for a, count in self._seen[4].items()}
-        dtype, bits = self.template.structs["hot_table"], self.template.constants["HOT_BITS"]
-        state["hot_table"].write(0, build_hot_table(dtype, bits, hot))
-        top, chunks = self._flat_table()
-        if len(chunks) <= self._room:
-            numbers = np.arange(len(chunks), dtype="<u4")
-            state["flat_chunks"].write_many(numbers, chunks.tobytes())
-            state["flat_top"].write(0, top.tobytes())
-
-    def tables_digest(self) -> str:
-        """A digest of the routes, and of all changes since."""
-        return self._digest
 
     def apply(self, state: State, changes: Sequence[object]) -> None:
-        """SetRoute and DeleteRoute, all or nothing; hops keep their numbers."""
-        wanted: dict[Network, Route | None] = {}
-        for change in changes:
-            if isinstance(change, SetRoute):
-                wanted[change.route.prefix] = change.route
-            elif isinstance(change, DeleteRoute):
-                if not self._has(change.prefix, wanted):
-                    raise ConfigError(f"there is no route to {change.prefix} to delete")
-                wanted[change.prefix] = None
-            else:
-                raise ConfigError(f"a router takes SetRoute and DeleteRoute, got {change!r}")
-        routes = [route for route in wanted.values() if route is not None]
-        numbers = self._hops.numbers(routes, Links().hop) if routes else {}
-        self._hops.write(state)
-        for prefix, route in wanted.items():
-            self._write_route(state, prefix, numbers[prefix] if route is not None else None)
-        self._digest = hashlib.sha256(f"{self._digest}{wanted!r}".encode()).hexdigest()[:16]
+        """SetRoute and DeleteRoute; what was compiled is old afterwards."""
+        super().apply(state, changes)
         self._compiled.clear()
-        self._flat = None
-
-    def _has(self, prefix: Network, wanted: Mapping[Network, Route | None]) -> bool:
-        return wanted[prefix] is not None if prefix in wanted else prefix in self._routes
-
-    def _write_route(self, state: State, prefix: Network, hop: int | None) -> None:
-        key = prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
-        trie = state[f"routes{prefix.version}"]
-        if hop is None:
-            self._routes.pop(prefix, None)
-            trie.delete(key)
-        else:
-            self._routes[prefix] = hop
-            trie.write(key, hop.to_bytes(4, "little"))
 
     # -- compiled --------------------------------------------------------------------------
 
@@ -161,10 +62,6 @@ class RouterFunction(Function):
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SAMPLES_KEPT]
             self._seen[family] = {number_of(raw): count for raw, count in ranked}
         self._compiled.clear()
-
-    def _hop_of(self, family: int, address: int) -> int:
-        none = self.template.constants["HOP_NO_ROUTE"]
-        return look_up(self._routes, network_of(family, address), none)
 
     def compile_tables(self, variant: Variant) -> Compiled:
         """Nested ifs when they are wanted, and as many hot destinations as the point says."""
@@ -188,7 +85,7 @@ class RouterFunction(Function):
         return not trie or bool(variant["hot_keys"])
 
     def _nodes(self, ifs: bool, hot: int) -> dict[str, Node]:
-        self._resolve()
+        self._known()
         nodes: dict[str, Node] = {}
         for family in (4, 6):
             if ifs:
@@ -220,12 +117,12 @@ class RouterFunction(Function):
 
     def infeasible(self, variant: Variant) -> str | None:
         """Too many routes to compile, no destination seen, or no room in the flat table."""
-        self._resolve()
+        self._known()
         constants = self.template.constants
         if variant["lookup"] == constants["LOOKUP_IFS"] and len(self._routes) > IFS_LIMIT:
             return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
         room, flat = self.map_entries()["flat_chunks"], constants["LOOKUP_FLAT"]
-        if variant["lookup"] == flat and len(self._flat_table()[1]) > room:
+        if variant["lookup"] == flat and self._flat_table().count > room:
             return f"the flat table has room for {room:,} chunks only, since it was attached"
         if variant["hot_keys"] and not any(self._seen.values()):
             return "no destination was observed yet"
@@ -242,7 +139,7 @@ class RouterFunction(Function):
         from traffic.corpus import corpus  # scapy is slow to import; only preflight needs it
         from traffic.corpus_routes import for_routes
 
-        self._resolve()
+        self._known()
         routes = list(self._routes)
         hot = [network_of(family, a) for family, seen in self._seen.items() for a in seen]
         probed = [*routes[:: max(1, len(routes) // PROBED)], *hot[:PROBED]]

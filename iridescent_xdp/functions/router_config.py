@@ -48,10 +48,13 @@ class RouteSection(Section):
 
 def read_tables(raw: Mapping[str, object], at: KeyPath, problems: Problems) -> RouterTables:
     """Check the routes of one interface; mistakes are noted in ``problems``."""
+    ingress = str(at[1])
+    if raw.get("routes", "kernel") == "kernel" and "routes_file" not in raw:
+        return RouterTables(from_kernel=True, ingress=ingress)
     found: dict[Network, tuple[Route, str]] = {}
     listed = raw.get("routes", [])
     if not isinstance(listed, list):
-        what = f"must be a list of tables, got {show_value(listed)}"
+        what = f'must be "kernel" or a list of tables, got {show_value(listed)}'
         problems.add((*at, "routes"), what, f"write it as [[{show_path((*at, 'routes'))}]]")
         listed = []
     for place, route in _listed(listed, (*at, "routes"), problems):
@@ -60,7 +63,7 @@ def read_tables(raw: Mapping[str, object], at: KeyPath, problems: Problems) -> R
         _from_file(raw["routes_file"], (*at, "routes_file"), found, problems)
     if len(found) > MAX_ROUTES:
         _refuse_many(len(found), (*at, "routes"), problems)
-    return RouterTables(routes=tuple(route for route, _ in found.values()))
+    return RouterTables(routes=tuple(route for route, _ in found.values()), ingress=ingress)
 
 
 def _listed(raw: list[object], at: KeyPath, problems: Problems) -> Iterator[tuple[int, Route]]:

@@ -10,14 +10,12 @@ from struct import Struct
 
 from pyroute2.netlink import rtnl
 
-from iridescent_xdp.functions.router_messages import (
+from iridescent_xdp.functions.router_messages import RTM_GETNEXTHOP, Message, messages
+from iridescent_xdp.kernel.rtnetlink import (
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
-    RTM_GETNEXTHOP,
-    Message,
     headers,
-    messages,
 )
 
 CHUNK_BYTES = 1 << 18  # more than a message or a part of an answer has

@@ -185,11 +185,9 @@ class Fib:
         held = self.kernel.table.held.get(key)
         if held is None:
             return self._host(key, facts)
-        if any(e.table == TABLE_LOCAL for e in held) or self.kernel.table.is_shaded(key):
+        if self.kernel.table.is_shaded(key) or not all(map(_plain, held)):
             return TO_KERNEL
-        if any(e.selector or e.encapsulated for e in held):
-            return TO_KERNEL  # other packets to the same prefix may go elsewhere
-        best = min(e.metric for e in held)
+        best = min(e.metric for e in held) if len(held) > 1 else held[0].metric
         first = [e for e in held if e.metric == best]
         return self._of_entry(first[0], facts) if len(first) == 1 else TO_KERNEL
 
@@ -208,15 +206,16 @@ class Fib:
         if entry.kind == BLACKHOLE:
             return DROPPED
         leg = self._leg(entry, facts)
-        link = self._link(leg.ifindex, entry, facts) if leg is not None else None
+        link = self._link(leg.ifindex, facts) if leg is not None else None
         if leg is None or link is None:
             return TO_KERNEL
         host = entry.key[2] == BITS[entry.key[0]]
         via = leg.via or (entry.key[:2] if host else None)
+        mtu = min(filter(None, (link.mtu, entry.mtu, link.mtu6 if entry.key[0] == 6 else 0)))
         if via is None:
-            return Verdict("forward", link, None, direct=True)
+            return Verdict("forward", link, None, mtu, direct=True)
         facts.append(Fact("neighbour", (link.ifindex, via)))
-        return Verdict("forward", link, self.kernel.neighbours.get((link.ifindex, via)))
+        return Verdict("forward", link, self.kernel.neighbours.get((link.ifindex, via)), mtu)
 
     def _leg(self, entry: Entry, facts: list[Fact]) -> Leg | None:
         """The only next hop of a route that forwards; None when there are several, or none."""
@@ -227,14 +226,16 @@ class Fib:
             return self.kernel.objects.get(entry.next_hop)
         return entry.legs[0] if len(entry.legs) == 1 else None
 
-    def _link(self, index: int, entry: Entry, facts: list[Fact]) -> Link | None:
-        """The link that a route leaves by, if it can be used for packets of all sizes."""
+    def _link(self, index: int, facts: list[Fact]) -> Link | None:
+        """The link that a route leaves by, if packets can be sent on it."""
         facts.append(Fact("link", index))
         link = self.kernel.links.get(index)
-        if link is None or not (link.running and link.ethernet):
+        if link is None or not (link.running and link.ethernet and link.mtu):
             return None
-        if link.name == self.rules.ingress and not self.rules.hairpin:
-            return None
-        mtu6 = link.mtu6 if entry.key[0] == 6 else 0
-        smaller = any(mtu and mtu < link.mtu for mtu in (entry.mtu, mtu6))
-        return None if smaller else link
+        ingress = link.name == self.rules.ingress and not self.rules.hairpin
+        return None if ingress else link
+
+
+def _plain(entry: Entry) -> bool:
+    """Whether a route is for all packets to its prefix, as they are, and not for this host."""
+    return not (entry.selector or entry.encapsulated or entry.table == TABLE_LOCAL)

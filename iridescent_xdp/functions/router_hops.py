@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from iridescent_xdp.errors import ConfigError
-from iridescent_xdp.functions.router_links import Hop
-from iridescent_xdp.functions.router_tables import Network, Route
+from iridescent_xdp.functions.router_tables import Hop, Network, Route
 from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
@@ -20,7 +20,8 @@ Resolve = Callable[[Route], Hop]
 
 
 class Hops:
-    """Numbers stay the same while a hop is used; those of unused hops are given anew."""
+    """Numbers stay the same while a hop is used. Those of unused hops are given again, the one that
+    has been unused longest first: a packet under way may have read it just before."""
 
     def __init__(self, template: Template) -> None:
         constants = template.constants
@@ -28,51 +29,59 @@ class Hops:
             "local": constants["HOP_LOCAL"],
             "blackhole": constants["HOP_BLACKHOLE"],
         }
-        self._first, self._most = constants["FIRST_HOP"], constants["MAX_HOPS"]
-        self._most_ports = constants["MAX_PORTS"]
+        first, self._most = constants["FIRST_HOP"], constants["MAX_HOPS"]
+        self._free = deque(range(first, self._most))
         self._numbers: dict[Hop, int] = {}
+        self._by_number: dict[int, Hop] = {}
+        self._routes: Counter[int] = Counter()  # that lead to a number
         self._ports: dict[int, int] = {}  # by ifindex
+        self._most_ports = constants["MAX_PORTS"]
         self._type = template.structs["hops_table"]
 
-    def numbers(self, routes: Iterable[Route], resolve: Resolve) -> dict[Network, int]:
-        """The hop of each route. Raises ConfigError when there are too many hops or interfaces,
-        or when one cannot be resolved; nothing is taken then."""
-        taken, ports = dict(self._numbers), dict(self._ports)
-        try:
-            return {route.prefix: self._number(route, resolve) for route in routes}
-        except ConfigError:
-            self._numbers, self._ports = taken, ports
-            raise
+    def take(self, routes: Sequence[Route], resolve: Resolve) -> dict[Network, int]:
+        """The hop of each route, which is used from now on.
 
-    def _number(self, route: Route, resolve: Resolve) -> int:
-        if route.kind != "forward":
-            return self._special[route.kind]
-        hop = resolve(route)
-        if hop not in self._numbers:
-            number = self._first + len(self._numbers)
-            if number >= self._most:
-                raise ConfigError(
-                    f"route {route.prefix}: at most {self._most - self._first} next hops, "
-                    "this is one more",
-                    cure="lead more routes over the same next hop",
-                )
-            self._numbers[hop] = number
-        if hop.ifindex not in self._ports:
-            if len(self._ports) >= self._most_ports:
-                raise ConfigError(
-                    f"route {route.prefix}: at most {self._most_ports} interfaces to leave by",
-                    cure="leave the routes over other interfaces to the kernel",
-                )
-            self._ports[hop.ifindex] = len(self._ports)
-        return self._numbers[hop]
+        Raises ConfigError when there are too many hops or interfaces, or when one cannot be
+        resolved; nothing is taken then.
+        """
+        hops = [resolve(route) if route.kind == "forward" else None for route in routes]
+        wanted = {hop for hop in hops if hop is not None}
+        fresh = [hop for hop in wanted if hop not in self._numbers]
+        ports = {hop.ifindex for hop in wanted} - set(self._ports)
+        self._check_room(len(fresh), len(ports))
+        for hop in sorted(fresh, key=repr):
+            number = self._numbers[hop] = self._free.popleft()
+            self._by_number[number] = hop
+        for ifindex in sorted(ports):
+            self._ports[ifindex] = len(self._ports)
+        found: dict[Network, int] = {}
+        for route, to in zip(routes, hops, strict=True):
+            number = self._special[route.kind] if to is None else self._numbers[to]
+            found[route.prefix] = number
+            self._routes[number] += 1
+        return found
 
-    def keep_only(self, used: Mapping[Network, int]) -> None:
-        """Forget hops that no route leads to. Only while no program with their numbers runs."""
-        live = set(used.values())
-        kept = [hop for hop, number in self._numbers.items() if number in live]
-        if len(kept) == len(self._numbers):
-            return
-        self._numbers = {hop: number for hop, number in self._numbers.items() if number in live}
+    def _check_room(self, hops: int, ports: int) -> None:
+        if hops > len(self._free):
+            have = len(self._numbers) + len(self._free)
+            raise ConfigError(
+                f"at most {have:,} next hops, got {len(self._numbers) + hops:,}",
+                cure="lead more routes over the same next hops",
+            )
+        if len(self._ports) + ports > self._most_ports:
+            raise ConfigError(
+                f"at most {self._most_ports} interfaces to leave by",
+                cure="leave the routes over other interfaces to the kernel",
+            )
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        """Routes that led there are gone."""
+        for number in numbers:
+            self._routes[number] -= 1
+            if not self._routes[number] and number not in self._special.values():
+                del self._routes[number]
+                del self._numbers[self._by_number.pop(number)]
+                self._free.append(number)
 
     def write(self, state: State) -> None:
         """All rows and all ports."""
@@ -94,10 +103,10 @@ class Hops:
 
     def name(self, number: int) -> str:
         """A hop for people, such as ``hop 02:00:00:00:00:01``."""
-        for hop, have in self._numbers.items():
-            if have == number:
-                return f"hop {hop.mac.hex(':') if hop.mac else 'unknown'} of port {hop.ifindex}"
-        return f"hop {number}"
+        hop = self._by_number.get(number)
+        if hop is None:
+            return f"hop {number}"
+        return f"hop {hop.mac.hex(':') if hop.mac else 'unknown'} of port {hop.ifindex}"
 
 
 def table_rows(

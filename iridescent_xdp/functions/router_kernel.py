@@ -45,6 +45,7 @@ class Kernel:
         self._doubt = ""
         self._own: dict[int, set[bytes]] = defaultdict(set)  # IPv4 addresses by interface
         self._rules: set[tuple[int, int, bytes, bool]] = set()
+        self._standard: dict[int, bool] = {}
         self._at: dict[Address, set[int]] = defaultdict(set)
         self._addresses: dict[int, list[int]] = {4: [], 6: []}
         self._take: dict[type, Callable[..., Touched]] = {
@@ -81,6 +82,11 @@ class Kernel:
 
     def rules_are_standard(self, version: int) -> bool:
         """Whether all packets of a family are routed by the local and the main table."""
+        if version not in self._standard:
+            self._standard[version] = self._look_at_rules(version)
+        return self._standard[version]
+
+    def _look_at_rules(self, version: int) -> bool:
         own = [rule for rule in self._rules if rule[0] == version]
         there = {rule[1] for rule in own}
         return not own or (all(rule[3] for rule in own) and {0, 32766} <= there)
@@ -199,6 +205,7 @@ class Kernel:
             self._rules.remove(told)
         elif any(other[:2] == told[:2] for other in self._rules):
             self._doubt = "a policy rule that was not known was deleted"
+        self._standard.clear()
         return [Fact("rules", rule.version)]
 
 

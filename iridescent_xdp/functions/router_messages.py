@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from pyroute2.netlink import rtnl
 
+from iridescent_xdp.kernel.rtnetlink import Attributes, attributes, headers
+
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_DUMP_INTR, NLM_F_REPLACE = 0x10, 0x100
+NLM_F_REPLACE = 0x100
 TABLE_MAIN, TABLE_LOCAL = 254, 255
 # RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE
 UNICAST, LOCAL, BLACKHOLE = 1, 2, 6
@@ -27,14 +28,12 @@ _UP = 0x1 | 0x40 | 0x10000  # IFF_UP, IFF_RUNNING, IFF_LOWER_UP
 _ETHERNET = 1  # ARPHRD_ETHER
 _USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
 _PROXY = 0x08  # NTF_PROXY
-_NESTED = 0x3FFF  # NLA_TYPE_MASK
 _VERSIONS: dict[int, int] = {AF_INET: 4, AF_INET6: 6}
 # priority and table of the rules that every system starts with
 _STANDARD_RULES = frozenset({(0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, 253)})
 _RULE_ATTRIBUTES = frozenset({6, 14, 15, 21})  # priority, no suppression, table, protocol
 _L3MDEV = 19
 
-_HEADER, _ATTRIBUTE = Struct("=IHHII"), Struct("=HH")
 _ROUTE, _LEG, _NEIGHBOUR = Struct("=8BI"), Struct("=HBBi"), Struct("=BxxxiHBB")
 _LINK, _OWN, _NEXT_HOP = Struct("=BxHiII"), Struct("=4BI"), Struct("=4BI")
 _U32 = Struct("=I")
@@ -123,18 +122,6 @@ class Rule(NamedTuple):
 
 
 Message = Entry | Link | Mtu6 | OwnAddress | Neighbour | NextHopObject | Rule
-Attributes = dict[int, bytes]
-
-
-def headers(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and body of each netlink message in what one ``recv`` gave."""
-    at, end = 0, len(datagram)
-    while at + _HEADER.size <= end:
-        size, kind, flags, _, _ = _HEADER.unpack_from(datagram, at)
-        if size < _HEADER.size or at + size > end:
-            return
-        yield kind, flags, datagram[at + _HEADER.size : at + size]
-        at += (size + 3) & ~3
 
 
 def messages(datagram: bytes) -> Iterator[Message]:
@@ -147,19 +134,6 @@ def messages(datagram: bytes) -> Iterator[Message]:
             message = read(body, gone, flags) if len(body) >= size else None
             if message is not None:
                 yield message
-
-
-def attributes(data: bytes, at: int = 0) -> Attributes:
-    """Attributes from ``at`` on, by type; nesting flags are taken off."""
-    found: Attributes = {}
-    end = len(data)
-    while at + 4 <= end:
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
-        if size < 4 or at + size > end:
-            break
-        found[kind & _NESTED] = data[at + 4 : at + size]
-        at += (size + 3) & ~3
-    return found
 
 
 def _u32(raw: bytes | None) -> int:

@@ -55,11 +55,11 @@ class Routes:
     def is_shaded(self, key: Key) -> bool:
         """Whether a shorter prefix of the local table is above ``key``."""
         version, number, length = key
-        bits = BITS[version]
-        return any(
-            length > above and number >> (bits - above) == first >> (bits - above)
-            for _, first, above in self._shades[version]
-        )
+        for _, first, above in self._shades[version]:
+            below = BITS[version] - above
+            if length > above and number >> below == first >> below:
+                return True
+        return False
 
     def covering(self, key: Key) -> Key | None:
         """The longest prefix with routes above ``key``."""

@@ -16,18 +16,30 @@ MAC_BYTES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hop:
+    """Where packets go: ``mac`` is None while the neighbour is unknown; ``mtu`` in bytes."""
+
+    ifindex: int
+    mac: bytes | None
+    source_mac: bytes
+    mtu: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """Where packets to ``prefix`` go.
 
     ``via`` is the next hop: its MAC address (six bytes), or its IP address, which the kernel's
     neighbour table resolves when the route is made live; None: packets go to the kernel's stack
-    until a neighbour is known. Raises ConfigError when the fields do not fit together.
+    until a neighbour is known. ``hop`` is what that comes to, when it is known already. Raises
+    ConfigError when the fields do not fit together.
     """
 
     prefix: Network
     kind: Kind = "forward"
     interface: str = ""
     via: bytes | Address | None = None
+    hop: Hop | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -45,9 +57,15 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterTables:
-    """All routes, one for each prefix."""
+    """All routes, one for each prefix; or those of the kernel, followed as they change.
+
+    ``ingress`` is the interface that the router is on; packets that the kernel would send back by
+    it are left to the kernel.
+    """
 
     routes: tuple[Route, ...] = field(default=(), repr=False)
+    from_kernel: bool = False
+    ingress: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.router_messages import Key, Link
-from iridescent_xdp.functions.router_tables import Network, Route
+from iridescent_xdp.functions.router_tables import Hop, Network, Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class MirrorRules:
 
     ingress: str = ""
     hairpin: bool = False
-    hops: int = 2_000
+    hops: int = 500
     ports: int = 256
     routes: int = 1_000_000
 
@@ -38,17 +38,19 @@ class MirrorRules:
 
 
 class Verdict(NamedTuple):
-    """What becomes of packets to a prefix; ``direct``: their destination is the neighbour."""
+    """What becomes of packets to a prefix; ``mtu`` in bytes; ``direct``: to themselves, on-link."""
 
     kind: Literal["forward", "local", "blackhole"]
     link: Link | None = None
     mac: bytes | None = None
+    mtu: int = 0
     direct: bool = False
 
-    def hop(self) -> tuple[int, bytes | None]:
+    def hop(self) -> Hop:
         """The next hop that it takes room for."""
         assert self.link is not None
-        return self.link.ifindex, self.mac
+        source = self.link.mac
+        return Hop(ifindex=self.link.ifindex, mac=self.mac, source_mac=source, mtu=self.mtu)
 
 
 TO_KERNEL, DROPPED = Verdict("local"), Verdict("blackhole")
@@ -59,7 +61,7 @@ class Room:
 
     def __init__(self, rules: MirrorRules) -> None:
         self._rules = rules
-        self._hops: Counter[tuple[int, bytes | None]] = Counter()
+        self._hops: Counter[Hop] = Counter()
         self._ports: Counter[int] = Counter()
         self.freed = False  # a hop or an interface became unused
 
@@ -69,12 +71,12 @@ class Room:
             return
         hop = verdict.hop()
         self._hops[hop] -= 1
-        self._ports[hop[0]] -= 1
+        self._ports[hop.ifindex] -= 1
         if not self._hops[hop]:
             del self._hops[hop]
             self.freed = True
-        if not self._ports[hop[0]]:
-            del self._ports[hop[0]]
+        if not self._ports[hop.ifindex]:
+            del self._ports[hop.ifindex]
 
     def enter(self, verdict: Verdict | None) -> bool:
         """Whether there is room for the next hop; it is counted then."""
@@ -83,10 +85,10 @@ class Room:
         hop = verdict.hop()
         if hop not in self._hops and len(self._hops) >= self._rules.hops:
             return False
-        if hop[0] not in self._ports and len(self._ports) >= self._rules.ports:
+        if hop.ifindex not in self._ports and len(self._ports) >= self._rules.ports:
             return False
         self._hops[hop] += 1
-        self._ports[hop[0]] += 1
+        self._ports[hop.ifindex] += 1
         return True
 
 
@@ -98,5 +100,7 @@ def network(key: Key) -> Network:
 
 def route(key: Key, verdict: Verdict) -> Route:
     """A verdict as the router's tables have it."""
-    name = verdict.link.name if verdict.link is not None else ""
-    return Route(prefix=network(key), kind=verdict.kind, interface=name, via=verdict.mac)
+    if verdict.link is None:
+        return Route(prefix=network(key), kind=verdict.kind)
+    hop = verdict.hop()
+    return Route(prefix=network(key), interface=verdict.link.name, via=hop.mac, hop=hop)

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.functions import router
+from iridescent_xdp.errors import ConfigError
+from iridescent_xdp.functions import router_live
 from iridescent_xdp.functions.base import function_for
 from iridescent_xdp.functions.router import RouterFunction
-from iridescent_xdp.functions.router_links import Hop, Links
-from iridescent_xdp.functions.router_tables import Route, RouterTables
+from iridescent_xdp.functions.router_links import Links
+from iridescent_xdp.functions.router_tables import DeleteRoute, Hop, Route, RouterTables, SetRoute
 from iridescent_xdp.preflight import Sandbox, on_cpu
 from iridescent_xdp.template import find_template, read_template
 from iridescent_xdp.toolchain.base import Role
@@ -58,7 +59,7 @@ class SmallLinks:
 @pytest.fixture(autouse=True)
 def _links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "this_namespace" not in request.node.name:
-        monkeypatch.setattr(router, "Links", SmallLinks)
+        monkeypatch.setattr(router_live, "Links", SmallLinks)
 
 
 def lab(seed: int, count: int) -> tuple[RouterFunction, RouterModel, list[bytes]]:
@@ -212,6 +213,65 @@ def test_a_hundred_thousand_routes() -> None:
                     assert (run.verdict, run.data) == (wanted.verdict, wanted.frame)
     finally:
         box.close()
+
+
+def test_routes_that_change() -> None:
+    builder = Builder("llvm")
+
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 1 << 32), st.integers(1, 40))
+    def check(seed: int, count: int) -> None:
+        function, model, frames = lab(seed, count)
+        rng = random.Random(seed)
+        generic = Variant.generic(function.template.points, function.policy())
+        box = Sandbox(builder, function, generic)
+        try:
+            for _ in range(3):
+                frames = changed(function, model, box, rng) + frames[:300]
+                function.settle_tables(box.state)
+                compare_variants(function, model, box, frames)
+        finally:
+            box.close()
+
+    check()
+
+
+def changed(
+    function: RouterFunction, model: RouterModel, box: Sandbox, rng: random.Random
+) -> list[bytes]:
+    """Some routes replaced, deleted and added, in the function and in the model; frames to them."""
+    prefixes = rng.sample(list(model.hops), min(5, len(model.hops)))
+    prefixes += router_frames.routes(5, rng)
+    batch: list[SetRoute | DeleteRoute] = []
+    for prefix in prefixes:
+        if prefix in model.hops and rng.random() < 0.5:
+            batch.append(DeleteRoute(prefix=prefix))
+            del model.hops[prefix]
+        else:
+            mac = bytes([2, 0, 0, 0, 1, rng.randrange(200)])
+            batch.append(SetRoute(route=Route(prefix=prefix, interface="large", via=mac)))
+            model.hops[prefix] = ModelHop("forward", mac, SmallLinks.MAC["large"], 1500)
+    absent = IPv4Network("192.88.99.1/32")
+    with pytest.raises(ConfigError, match="no route to"):
+        function.apply(box.state, [*batch, DeleteRoute(prefix=absent)])
+    function.apply(box.state, batch)
+    return [router_frames.frame(prefixes, rng) for _ in range(300)]
+
+
+def compare_variants(
+    function: RouterFunction, model: RouterModel, box: Sandbox, frames: list[bytes]
+) -> None:
+    builder = Builder("llvm")
+    generic = Variant.generic(function.template.points, function.policy())
+    for look_up in range(3):
+        variant = generic.with_values(lookup=look_up)
+        if function.infeasible(variant) is not None:
+            continue  # a flat table has no room for that many new chunks
+        insns = builder.variant(function, variant, Role.STEADY)
+        with box.state.load(insns, "changed") as program:
+            for data in frames:
+                wanted, run = model.route(data), program.run(data)
+                assert (run.verdict, run.data) == (wanted.verdict, wanted.frame), data.hex()
 
 
 def test_the_links_of_this_namespace() -> None:

@@ -46,7 +46,7 @@ class RouterModel:
     """Longest prefix match by trying every length, the longest first."""
 
     def __init__(self, hops: Hops, *, verify: bool = True) -> None:
-        self._hops = hops
+        self.hops = dict(hops)
         self._verify = verify
 
     def route(self, frame: bytes) -> Outcome:
@@ -115,7 +115,7 @@ class RouterModel:
     def _longest(self, address: IPv4Address | IPv6Address) -> ModelHop | None:
         made = IPv4Network if address.version == 4 else IPv6Network
         for length in range(address.max_prefixlen, -1, -1):
-            hop = self._hops.get(made((int(address), length), strict=False))
+            hop = self.hops.get(made((int(address), length), strict=False))
             if hop is not None:
                 return hop
         return None
