@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
@@ -19,6 +20,7 @@ from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.router_tables import Address, Route, RouterTables
 
 MAX_ROUTES = 1_000_000  # MAX_ROUTES of bpf/include/router_tables.h
+SHORTEST_LINE_BYTES = len("::/0 e\n")
 _SHOWN_MISTAKES = 5
 _MAC = re.compile(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 _LINE = 'write "PREFIX INTERFACE VIA", "PREFIX blackhole" or "PREFIX local"'
@@ -94,7 +96,9 @@ def _route(prefix: Network, kind: str, interface: str, via: bytes | Address | No
     try:
         return Route(prefix=prefix, kind=kind, interface=interface, via=via)  # type: ignore[arg-type]
     except ConfigError as error:
-        cure = 'add interface = "eth1", or kind = "blackhole"' if not interface else "remove it"
+        cure = "remove it" if interface else "remove via"
+        if kind == "forward":
+            cure = 'add interface = "eth1", or kind = "blackhole"'
         raise Plain(error.message, cure) from error
 
 
@@ -121,10 +125,11 @@ def _from_file(
         problems.add(at, f"must be a path in quotes, got {show_value(name)}", 'write "routes.txt"')
         return
     source = PrefixSource(at=at, file=problems.file.parent / name)
-    lines = lines_of(source, problems)
-    if len(lines) > MAX_ROUTES:
-        _refuse_many(len(lines), at, problems)
+    count = _entries_of_large(problems.file.parent / name)
+    if count > MAX_ROUTES:
+        _refuse_many(count, at, problems)
         return
+    lines = lines_of(source, problems)
     mistakes = 0
     for number, text in lines:
         try:
@@ -141,6 +146,17 @@ def _from_file(
     if mistakes > _SHOWN_MISTAKES:
         more = mistakes - _SHOWN_MISTAKES
         problems.add(at, f"has {more:,} more wrong lines", "mend them in the same way")
+
+
+def _entries_of_large(file: Path) -> int:
+    """How many routes a file has that may have too many; counted without keeping them."""
+    try:
+        if file.stat().st_size <= MAX_ROUTES * SHORTEST_LINE_BYTES:
+            return 0
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.partition(b"#")[0].strip())
+    except OSError:
+        return 0  # told when it is read
 
 
 def _line(text: str) -> Route:

@@ -233,7 +233,8 @@ class Fib:
         if link is None or not (link.running and link.ethernet and link.mtu):
             return None
         ingress = link.name == self.rules.ingress and not self.rules.hairpin
-        return None if ingress else link
+        able = self.kernel.transmit.get(index, True) or not self.rules.check_transmit
+        return link if able and not ingress else None
 
 
 def _plain(entry: Entry) -> bool:

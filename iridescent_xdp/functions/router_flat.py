@@ -8,7 +8,7 @@ eight bits index, and so once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -38,6 +38,7 @@ class FlatTable:
         self.top_changed = True
         self.changed: set[int] = set()
         self._build(routes)
+        self.leftovers = False  # whether there may be chunks that no route needs any more
 
     @property
     def top(self) -> Entries:
@@ -76,6 +77,7 @@ class FlatTable:
         """No route any more: its addresses go to ``hop``, of the next shorter prefix, which has
         ``length`` bits; 0 and 0 when there is none."""
         own = network.prefixlen
+        self.leftovers = self.leftovers or own > TOP_BITS
         self._paint(network, hop, length, lambda lengths, _: lengths == own)
 
     def _paint(
@@ -148,9 +150,3 @@ class FlatTable:
             room = max(size, 2 * len(self._entries)) - len(self._entries)
             self._entries = np.concatenate([self._entries, np.zeros(room, dtype=np.uint32)])
             self._lengths = np.concatenate([self._lengths, np.zeros(room, dtype=np.uint8)])
-
-
-def build_flat(routes: Iterable[tuple[IPv4Network, int]]) -> tuple[Entries, Entries]:
-    """The top table and the chunks."""
-    made = FlatTable(dict(routes))
-    return made.top, made.chunks

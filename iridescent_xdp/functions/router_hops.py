@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -35,8 +36,10 @@ class Hops:
         self._by_number: dict[int, Hop] = {}
         self._routes: Counter[int] = Counter()  # that lead to a number
         self._ports: dict[int, int] = {}  # by ifindex
-        self._most_ports = constants["MAX_PORTS"]
-        self._type = template.structs["hops_table"]
+        self._free_ports = deque(range(constants["MAX_PORTS"]))
+        self._leave_by: Counter[int] = Counter()  # hops over an interface
+        self._table = np.zeros(1, dtype=template.structs["hops_table"])
+        self._unwritten: set[int] | None = None  # interfaces; None: no hop is new
 
     def take(self, routes: Sequence[Route], resolve: Resolve) -> dict[Network, int]:
         """The hop of each route, which is used from now on.
@@ -49,17 +52,26 @@ class Hops:
         fresh = [hop for hop in wanted if hop not in self._numbers]
         ports = {hop.ifindex for hop in wanted} - set(self._ports)
         self._check_room(len(fresh), len(ports))
-        for hop in sorted(fresh, key=repr):
-            number = self._numbers[hop] = self._free.popleft()
-            self._by_number[number] = hop
         for ifindex in sorted(ports):
-            self._ports[ifindex] = len(self._ports)
+            self._ports[ifindex] = self._free_ports.popleft()
+        for hop in sorted(fresh, key=repr):
+            self._add(hop, self._free.popleft())
+        if fresh:
+            self._unwritten = (self._unwritten or set()) | ports
         found: dict[Network, int] = {}
         for route, to in zip(routes, hops, strict=True):
             number = self._special[route.kind] if to is None else self._numbers[to]
             found[route.prefix] = number
             self._routes[number] += 1
         return found
+
+    def _add(self, hop: Hop, number: int) -> None:
+        self._numbers[hop], self._by_number[number] = number, hop
+        self._leave_by[hop.ifindex] += 1
+        row = self._table[0]["hop"][number]
+        row["macs"] = np.frombuffer((hop.mac or bytes(6)) + hop.source_mac, dtype=np.uint8)
+        row["mtu"] = hop.mtu if hop.mac is not None else 0
+        row["port"] = self._ports[hop.ifindex]
 
     def _check_room(self, hops: int, ports: int) -> None:
         if hops > len(self._free):
@@ -68,9 +80,9 @@ class Hops:
                 f"at most {have:,} next hops, got {len(self._numbers) + hops:,}",
                 cure="lead more routes over the same next hops",
             )
-        if len(self._ports) + ports > self._most_ports:
+        if ports > len(self._free_ports):
             raise ConfigError(
-                f"at most {self._most_ports} interfaces to leave by",
+                f"at most {len(self._ports) + len(self._free_ports)} interfaces to leave by",
                 cure="leave the routes over other interfaces to the kernel",
             )
 
@@ -80,21 +92,40 @@ class Hops:
             self._routes[number] -= 1
             if not self._routes[number] and number not in self._special.values():
                 del self._routes[number]
-                del self._numbers[self._by_number.pop(number)]
-                self._free.append(number)
+                self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        hop = self._by_number.pop(number)
+        del self._numbers[hop]
+        self._free.append(number)
+        self._leave_by[hop.ifindex] -= 1
+        if not self._leave_by[hop.ifindex]:
+            del self._leave_by[hop.ifindex]
+            self._free_ports.append(self._ports.pop(hop.ifindex))
 
     def write(self, state: State) -> None:
-        """All rows and all ports."""
-        table = np.zeros(1, dtype=self._type)
-        rows = table[0]["hop"]
-        for hop, number in self._numbers.items():
-            row = rows[number]
-            row["macs"] = np.frombuffer((hop.mac or bytes(6)) + hop.source_mac, dtype=np.uint8)
-            row["mtu"] = hop.mtu if hop.mac is not None else 0
-            row["port"] = self._ports[hop.ifindex]
-        state["hops"].write(0, table)
-        for ifindex, port in self._ports.items():
-            state["ports"].write(port, ifindex.to_bytes(4, "little"))
+        """All rows and all ports. Raises OSError."""
+        state["hops"].write(0, self._table)
+        for ifindex in self._ports:
+            self._write_port(state, ifindex)
+
+    def write_new(self, state: State) -> None:
+        """What was taken since the last time. Raises OSError."""
+        if self._unwritten is None:
+            return
+        state["hops"].write(0, self._table)
+        for ifindex in self._unwritten & self._ports.keys():
+            self._write_port(state, ifindex)
+        self._unwritten = None
+
+    def _write_port(self, state: State, ifindex: int) -> None:
+        """An interface that is gone leaves its port empty: packets to it are lost anyway."""
+        try:
+            state["ports"].write(self._ports[ifindex], ifindex.to_bytes(4, "little"))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENODEV):
+                raise
+            state["ports"].delete(self._ports[ifindex])
 
     def mtus(self) -> list[int]:
         """Sizes of IP packets on both sides of each MTU, as far as a frame may be that large."""

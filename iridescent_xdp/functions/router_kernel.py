@@ -27,6 +27,7 @@ from iridescent_xdp.functions.router_messages import (
     NextHopObject,
     OwnAddress,
     Rule,
+    Transmit,
 )
 from iridescent_xdp.functions.router_routes import BITS, Fact, Routes, Touched, key_range
 
@@ -42,6 +43,7 @@ class Kernel:
         self.links: dict[int, Link] = {}
         self.neighbours: dict[tuple[int, Address], bytes] = {}
         self.objects: dict[int, Leg | None] = {}
+        self.transmit: dict[int, bool] = {}
         self._doubt = ""
         self._own: dict[int, set[bytes]] = defaultdict(set)  # IPv4 addresses by interface
         self._rules: set[tuple[int, int, bytes, bool]] = set()
@@ -53,6 +55,7 @@ class Kernel:
             Link: self._take_link,
             Mtu6: self._take_mtu6,
             OwnAddress: self._take_own,
+            Transmit: self._take_transmit,
             Neighbour: self._take_neighbour,
             NextHopObject: self._take_object,
             Rule: self._take_rule,
@@ -72,6 +75,7 @@ class Kernel:
         touched: Touched = self.table.differences(before.table)
         touched += [Fact("link", index) for index in _unlike(self.links, before.links)]
         touched += [Fact("object", number) for number in _unlike(self.objects, before.objects)]
+        touched += [Fact("link", index) for index in _unlike(self.transmit, before.transmit)]
         for key in _unlike(self.neighbours, before.neighbours):
             version, number = key[1]
             touched += [Fact("neighbour", key), (version, number, BITS[version])]
@@ -132,6 +136,7 @@ class Kernel:
         )
         if gone:
             self._own.pop(index, None)
+            self.transmit.pop(index, None)
             for key in [key for key in self.neighbours if key[0] == index]:
                 dropped += self._take_neighbour(Neighbour(*key, None))
         return dropped
@@ -168,6 +173,10 @@ class Kernel:
         if link is None or not told.mtu or link.mtu6 == told.mtu:
             return []
         self.links[told.ifindex] = link._replace(mtu6=told.mtu)
+        return [Fact("link", told.ifindex)]
+
+    def _take_transmit(self, told: Transmit) -> Touched:
+        self.transmit[told.ifindex] = told.able
         return [Fact("link", told.ifindex)]
 
     def _take_neighbour(self, told: Neighbour) -> Touched:

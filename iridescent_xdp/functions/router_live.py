@@ -108,6 +108,9 @@ class LiveRoutes(Function):
         """The flat table and the table of hot destinations, which changes do not touch."""
         self._write_hot(state)
         flat = self._flat_table()
+        if flat.count > self._room and flat.leftovers:
+            self._flat = None  # made anew it may fit
+            flat = self._flat_table()
         self._write_flat(state, sorted(flat.changed), top=flat.top_changed)
         flat.written()
 
@@ -149,12 +152,21 @@ class LiveRoutes(Function):
         wanted = self._wanted(changes)
         routes = [route for route in wanted.values() if route is not None]
         numbers = self._hops.take(routes, resolver())
-        if numbers:
-            self._hops.write(state)
-        before = [self._routes[prefix] for prefix in wanted if prefix in self._routes]
+        before = {prefix: self._routes[prefix] for prefix in wanted if prefix in self._routes}
+        try:
+            self._hops.write_new(state)
+            self._write(state, {prefix: numbers.get(prefix) for prefix in wanted})
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._write(state, {prefix: before.get(prefix) for prefix in wanted})
+            self._hops.give_back(numbers.values())
+            raise ConfigError(
+                f"the kernel has no room for these routes: {error.strerror}",
+                cure="nothing was changed",
+            ) from error
         for prefix, route in wanted.items():
-            self._write(state, prefix, route, numbers.get(prefix))
-        self._hops.give_back(before)
+            self._keep(prefix, route, numbers.get(prefix))
+        self._hops.give_back(before.values())
         self._digest = hashlib.sha256(f"{self._digest}{wanted!r}".encode()).hexdigest()[:16]
 
     def _wanted(self, changes: Sequence[object]) -> dict[Network, Route | None]:
@@ -176,14 +188,21 @@ class LiveRoutes(Function):
             raise ConfigError(f"at most {most:,} routes, got {len(known) + more:,}")
         return {prefix: r for prefix, r in wanted.items() if r is not None or prefix in known}
 
-    def _write(self, state: State, prefix: Network, route: Route | None, hop: int | None) -> None:
-        key = prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
-        trie, known = state[f"routes{prefix.version}"], self._known()
+    def _write(self, state: State, hops: Mapping[Network, int | None]) -> None:
+        """Into the tries; what is added comes before what is taken out. Raises OSError."""
+        for prefix, hop in sorted(hops.items(), key=lambda item: item[1] is None):
+            key = prefix.prefixlen.to_bytes(4, "little") + prefix.network_address.packed
+            trie = state[f"routes{prefix.version}"]
+            if hop is None:
+                trie.delete(key)
+            else:
+                trie.write(key, hop.to_bytes(4, "little"))
+
+    def _keep(self, prefix: Network, route: Route | None, hop: int | None) -> None:
+        known = self._known()
         if route is None or hop is None:
-            trie.delete(key)
             del self._routes[prefix], known[prefix]
         else:
-            trie.write(key, hop.to_bytes(4, "little"))
             self._routes[prefix], known[prefix] = hop, route
         if isinstance(prefix, IPv4Network):
             self._repaint(prefix, hop)

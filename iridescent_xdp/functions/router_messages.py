@@ -87,6 +87,13 @@ class Mtu6(NamedTuple):
     mtu: int
 
 
+class Transmit(NamedTuple):
+    """Whether an interface can send what XDP redirects to it; not of rtnetlink."""
+
+    ifindex: int
+    able: bool
+
+
 class OwnAddress(NamedTuple):
     """An IPv4 address of this host, with its prefix; which one is told by the raw bytes."""
 
@@ -121,7 +128,7 @@ class Rule(NamedTuple):
     gone: bool
 
 
-Message = Entry | Link | Mtu6 | OwnAddress | Neighbour | NextHopObject | Rule
+Message = Entry | Link | Mtu6 | Transmit | OwnAddress | Neighbour | NextHopObject | Rule
 
 
 def messages(datagram: bytes) -> Iterator[Message]:

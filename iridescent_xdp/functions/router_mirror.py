@@ -24,9 +24,10 @@ from pyroute2.netlink import rtnl
 from iridescent_xdp.errors import IridescentError, StateError
 from iridescent_xdp.functions.router_dump import CHUNK_BYTES, dump_all, open_socket
 from iridescent_xdp.functions.router_fib import Change, Fib
-from iridescent_xdp.functions.router_messages import messages
-from iridescent_xdp.functions.router_tables import RouterTables
+from iridescent_xdp.functions.router_messages import Transmit, messages
+from iridescent_xdp.functions.router_tables import RouterTables, SetRoute
 from iridescent_xdp.functions.router_verdicts import MirrorRules
+from iridescent_xdp.kernel.netdev import Transmitters
 
 QUIET_S = 0.005  # a burst is over when nothing came for so long
 LONGEST_S = 0.05  # a burst that goes on is given in parts, each no longer than this
@@ -84,45 +85,46 @@ class RouteFeed:
         self.counts = MirrorCounts()
         self._lost = self._reason = ""
         self._next_whole_s = 0.0
-        self._events = open_socket(receive_bytes)
-        try:
-            self._asking = open_socket(RECEIVE_BYTES)
-            for group in _GROUPS:
-                self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-            self._events.setblocking(False)
-            for _ in range(START_TRIES):
-                self._read_whole("start")
-                if not self._lost:
-                    break
-        except OSError as error:
-            self.close()
-            raise StateError(
-                f"the kernel's routes cannot be read over netlink: {error.strerror or error}",
-                cure="give the routes in the operator file",
-            ) from error
-        self.fib.changes()
-        self.tables = self.fib.tables()
+        with contextlib.ExitStack() as opened:
+            try:
+                self._open(opened, receive_bytes)
+            except OSError as error:
+                raise StateError(
+                    f"the kernel's routes cannot be read over netlink: {error.strerror or error}",
+                    cure="give the routes in the operator file",
+                ) from error
+            self._opened = opened.pop_all()
+        first = (change.route for change in self.fib.changes() if isinstance(change, SetRoute))
+        self.tables = RouterTables(routes=tuple(first))
 
-    def fileno(self) -> int:
-        """Readable when there is something for ``wait``."""
-        return self._events.fileno()
+    def _open(self, opened: contextlib.ExitStack, receive_bytes: int) -> None:
+        self._events = opened.enter_context(open_socket(receive_bytes))
+        self._asking = opened.enter_context(open_socket(RECEIVE_BYTES))
+        self._transmitters = opened.enter_context(contextlib.closing(Transmitters()))
+        self._sources = [self._events.fileno(), self._transmitters.fileno()]
+        for group in _GROUPS:
+            self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._events.setblocking(False)
+        for _ in range(START_TRIES):
+            self._read_whole("start")
+            if not self._lost:
+                break
 
     def wait(self, timeout_s: float, *, also: int | None = None) -> list[Change]:
         """What changed, when it has been quiet for a moment; empty after ``timeout_s`` without.
 
         Returns early when the descriptor ``also`` is readable. Raises OSError when netlink fails.
         """
-        watched = [self._events.fileno()] if also is None else [self._events.fileno(), also]
+        sources = self._sources
+        watched = sources if also is None else [*sources, also]
         if self._lost or self.fib.doubt:
             timeout_s = min(timeout_s, max(0.0, self._next_whole_s - time.monotonic()))
         ready = select.select(watched, [], [], timeout_s)[0]
         end_s = time.monotonic() + LONGEST_S
-        while self._events.fileno() in ready:
+        while not set(ready).isdisjoint(sources):
             self._take_waiting(end_s)
             left_s = end_s - time.monotonic()
-            ready = (
-                select.select(watched[:1], [], [], min(QUIET_S, left_s))[0] if left_s > 0 else []
-            )
+            ready = select.select(sources, [], [], min(QUIET_S, left_s))[0] if left_s > 0 else []
         return self._changes()
 
     def _changes(self) -> list[Change]:
@@ -141,6 +143,8 @@ class RouteFeed:
 
     def _take_waiting(self, end_s: float = float("inf")) -> None:
         """Follow all messages that wait, or those until ``end_s``."""
+        for index, able in self._transmitters.waiting():
+            self.fib.take(Transmit(index, able))
         while time.monotonic() < end_s:
             datagram = self._receive()
             if datagram is None:
@@ -171,7 +175,8 @@ class RouteFeed:
         found, whole = dump_all(self._asking)
         if not whole:
             self._lost = "the tables changed while they were read"
-        self.fib.start_over(found)
+        able = [Transmit(*told) for told in self._transmitters.all()]
+        self.fib.start_over([*found, *able])
         self._take_waiting()
         took_s = time.monotonic() - began_s
         self._next_whole_s = time.monotonic() + PAUSE_S + PAUSE_SHARE * took_s
@@ -181,9 +186,7 @@ class RouteFeed:
 
     def close(self) -> None:
         """Unsubscribe."""
-        self._events.close()
-        with contextlib.suppress(AttributeError):  # not opened yet
-            self._asking.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

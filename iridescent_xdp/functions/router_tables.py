@@ -45,14 +45,15 @@ class Route:
         if self.kind not in get_args(Kind):
             raise ConfigError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if (self.kind == "forward") != bool(self.interface):
-            rule = "needs" if self.kind == "forward" else "has no"
+            rule = "needs an" if self.kind == "forward" else "has no"
             raise ConfigError(
-                f"a route of kind '{self.kind}' {rule} an interface, got {self.interface!r}"
+                f"a route of kind '{self.kind}' {rule} interface, got {self.interface!r}"
             )
         if isinstance(self.via, bytes) and len(self.via) != MAC_BYTES:
             raise ConfigError(f"a MAC address has {MAC_BYTES} bytes, got {self.via!r}")
         if self.kind != "forward" and self.via is not None:
-            raise ConfigError(f"a route of kind '{self.kind}' has no next hop, got {self.via!r}")
+            via = self.via.hex(":") if isinstance(self.via, bytes) else str(self.via)
+            raise ConfigError(f"a route of kind '{self.kind}' has no next hop, got {via!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,16 @@ class MirrorRules:
 
     ``ingress`` is the interface that the router is on: packets that would leave by it again go to
     the kernel, which tells their sender a shorter way (ICMP redirect), unless ``hairpin``.
-    ``hops``, ``ports`` and ``routes`` are limits of the router's maps: distinct next hops,
-    interfaces to leave by, and routes. ``hops`` is half of what the router has room for: a change
-    of an interface makes all its hops new while the old ones are still used.
+    ``check_transmit`` leaves to it what would leave by an interface that cannot send redirected
+    packets; in generic XDP mode all can. ``hops``, ``ports`` and ``routes`` are limits of the
+    router's maps: distinct next hops, interfaces to leave by, and routes. ``hops`` is half of what
+    the router has room for: a change of an interface makes all its hops new while the old ones are
+    still used.
     """
 
     ingress: str = ""
     hairpin: bool = False
+    check_transmit: bool = True
     hops: int = 500
     ports: int = 256
     routes: int = 1_000_000

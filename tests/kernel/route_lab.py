@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import secrets
+import socket
+import struct
 import subprocess
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -17,7 +21,7 @@ from pyroute2 import netns
 
 from iridescent_xdp.functions.router_fib import Change
 from iridescent_xdp.functions.router_tables import Network, Route, RouterTables, SetRoute
-from traffic.testbed import PREFIX
+from traffic.testbed import PREFIX, inside
 
 USABLE = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
 KERNEL, DROP = ("kernel",), ("drop",)
@@ -50,19 +54,20 @@ class RouteLab:
         self.batch(lines)
         far = "".join(f"link set far-{link} up\n" for link in links)
         self.run("ip", "-n", self.far, "-batch", "-", text=far)
+        for link in links:
+            self.receive_offload(f"far-{link}", on=True)
+
+    def receive_offload(self, link: str, *, on: bool) -> None:
+        """GRO of a far end: without it, nothing can be redirected to the near one."""
+        value = array("I", [0x2C, on])  # ETHTOOL_SGRO
+        request = struct.pack("16sP16x", link.encode(), value.buffer_info()[0])
+        with inside(self.far), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, 0x8946, request)  # SIOCETHTOOL
 
     def run(self, *command: str, text: str = "", ok: bool = True) -> tuple[str, str]:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         assert not ok or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout, done.stderr
-
-    def ip(self, line: str, *, ok: bool = True) -> bool:
-        """One command; whether it succeeded."""
-        done = subprocess.run(
-            ["ip", "-n", self.name, *line.split()], capture_output=True, text=True
-        )
-        assert not ok or done.returncode == 0, f"ip {line}: {done.stderr}"
-        return done.returncode == 0
 
     def batch(self, lines: Iterable[str], *, ok: bool = True) -> None:
         force = () if ok else ("-force",)
@@ -76,7 +81,7 @@ class RouteLab:
     # -- the model: what iproute2 says about an address ---------------------------------------
 
     def answers(self, addresses: Sequence[str], ingress: str = "") -> dict[str, Answer]:
-        """("forward", interface, mac), KERNEL or DROP for each address."""
+        """("forward", interface, MAC to, MAC from, MTU), KERNEL or DROP for each address."""
         links = {link["ifname"]: link for link in self.show("link")}
         neighbours = {
             (entry["dev"], ip_address(entry["dst"])): entry["lladdr"]
@@ -150,9 +155,7 @@ def _answer(
     if mac is None or not {"UP", "LOWER_UP"} <= set(link["flags"]) or link["link_type"] != "ether":
         return KERNEL
     smaller = [int(m["mtu"]) for m in matched.get("metrics", ()) if "mtu" in m]
-    if any(mtu < link["mtu"] for mtu in smaller):
-        return KERNEL
-    return "forward", matched["dev"], mac
+    return "forward", matched["dev"], mac, link["address"], str(min(link["mtu"], *smaller, 1 << 16))
 
 
 # -- the other side: what a table of routes says -----------------------------------------------
@@ -188,8 +191,9 @@ def _told(table: Mapping[Network, Route], address: str) -> Answer:
         return DROP
     if route.kind == "local" or route.via is None:
         return KERNEL
-    assert isinstance(route.via, bytes)
-    return "forward", route.interface, route.via.hex(":")
+    assert isinstance(route.via, bytes) and route.hop is not None and route.hop.mac == route.via
+    hop = route.hop
+    return "forward", route.interface, route.via.hex(":"), hop.source_mac.hex(":"), str(hop.mtu)
 
 
 def addresses_near(prefixes: Iterable[str], chance: random.Random, count: int) -> list[str]:
