@@ -116,14 +116,12 @@ static __always_inline int refuse(__u32 what, __u32 bytes)
 
 static __always_inline void count_down(struct ipv4_header *ip)
 {
-	__u16 *word = (__u16 *)&ip->ttl, before = *word;
-
-	ip->ttl--;
 	if (checksum_update == CHECKSUM_FULL) {
+		ip->ttl--;
 		ip->checksum = 0;
 		ip->checksum = ~ipv4_sum(ip);
 	} else {
-		ip->checksum = update_checksum(ip->checksum, before, *word);
+		count_ttl_down(ip);
 	}
 }
 
@@ -140,7 +138,7 @@ static __always_inline int route4(struct cursor *at, struct ethernet_header *eth
 		return refuse(SLOT_MALFORMED, bytes);
 	if (ip->version_ihl != 0x45)
 		return refuse(SLOT_OPTIONS, bytes);
-	if (verify_ip_checksum && ipv4_sum(ip) != 0xffff)
+	if (verify_ip_checksum && !ipv4_sum_is_right(ip))
 		return refuse(SLOT_BAD_CHECKSUM, bytes);
 	if (is_martian4(ip->destination))
 		return refuse(SLOT_MARTIAN, bytes);

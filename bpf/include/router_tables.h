@@ -148,9 +148,11 @@ static __always_inline __u32 flat4(__u32 address)
 static __always_inline __u32 hot_table4(__u32 address)
 {
 	const struct hot_table *table = MAP_VALUE(hot_table);
-	const struct hot_slot *slot = &table->slot[address * table->multiplier >> (32 - HOT_BITS)];
+	__u32 place = address * table->multiplier >> (32 - HOT_BITS);
+	/* in one read: the controller may be writing other destinations */
+	__u64 slot = *(const volatile __u64 *)&table->slot[place];
 
-	return slot->address == address ? slot->hop : SPEC_NOT_HOT;
+	return (__u32)slot == address ? slot >> 32 : SPEC_NOT_HOT;
 }
 
 static __always_inline int count_as(__u32 what, __u32 bytes, int verdict)

@@ -71,8 +71,9 @@ class RouterFunction(LiveRoutes):
         hot = 0 if table else int(self.template.point("hot_keys").show(variant["hot_keys"]))
         if not ifs and not hot:
             return Compiled()
+        self._known()
         if (int(ifs), hot) not in self._compiled:
-            made_from = repr((ifs, hot, self._digest, self._seen)).encode()
+            made_from = repr((ifs, hot, self._numbered(ifs, hot), self._seen)).encode()
             self._compiled[int(ifs), hot] = Compiled(
                 nodes=Later(lambda: self._nodes(ifs, hot)),
                 digest=hashlib.sha256(made_from).hexdigest(),
@@ -83,6 +84,13 @@ class RouterFunction(LiveRoutes):
         """All but the tries: changes do not touch the other tables."""
         trie = variant["lookup"] == self.template.constants["LOOKUP_TRIE"]
         return not trie or bool(variant["hot_keys"])
+
+    def _numbered(self, ifs: bool, hot: int) -> list[tuple[int, ...]]:
+        """The hops' numbers in the code: they are given anew by each process, and an object is
+        kept for longer."""
+        routes = self._routes.items() if ifs else ()
+        told = [(n.version, int(n.network_address), n.prefixlen, hop) for n, hop in routes]
+        return [*told, *((f, a, self._hop_of(f, a)) for f, a in self._hottest(hot))]
 
     def _nodes(self, ifs: bool, hot: int) -> dict[str, Node]:
         self._known()
@@ -104,16 +112,18 @@ class RouterFunction(LiveRoutes):
         )
 
     def _hot(self, family: int, most: int) -> Node:
-        """The hottest destinations of both families together are ``most``."""
-        both = [(c, f, a) for f, seen in self._seen.items() for a, c in seen.items()]
-        chosen = sorted(both, reverse=True)[:most]
         words = _WORDS[family]
         entries = [
             (key_of(address, words), self._hop_of(family, address))
-            for _, of, address in chosen
+            for of, address in self._hottest(most)
             if of == family
         ]
         return exact_keys(entries, NOT_HOT)
+
+    def _hottest(self, most: int) -> list[tuple[int, int]]:
+        """Family and address of the ``most`` hottest destinations of both families together."""
+        both = [(c, f, a) for f, seen in self._seen.items() for a, c in seen.items()]
+        return [(family, address) for _, family, address in sorted(both, reverse=True)[:most]]
 
     def infeasible(self, variant: Variant) -> str | None:
         """Too many routes to compile, no destination seen, or no room in the flat table."""

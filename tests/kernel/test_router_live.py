@@ -179,4 +179,6 @@ def test_a_search_ends_with_a_variant_that_forwards(lab: RouteLab, controller: C
     measured = [row for row in summary.rows if row.status == "measured"]
     assert measured and not [row for row in summary.rows if row.status == "refused"]
     assert any("hot_keys" in row.label for row in measured)
+    hot = controller.state["hot_table"].read()
+    assert hot is not None and number("198.51.100.0") in hot["slot"]["address"]
     check_forwarding(lab)
