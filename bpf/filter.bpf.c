@@ -17,15 +17,12 @@
 
 SPEC_RANGE(narrowing, vlan_depth, 2, 0, 2, "VLAN tags looked behind");
 SPEC_BOOL(narrowing, ipv6, true, "IPv6 packets are decided here");
-SPEC_ASSUME(no_ip_options, "IPv4 headers have no options");
-SPEC_ASSUME(no_extensions, "IPv6 headers have no extension headers behind them");
-SPEC_ASSUME(no_fragments, "no packet is a later fragment");
-SPEC_GENERIC(narrowing, only_protocol, "the one IP protocol that packets have; 0: any");
-SPEC_ENUM(tuning, rule_layout, LAYOUT_MAP,
-	  "how the rules are kept: map, or compiled in as chain, deep tree, tree with broad leaves",
-	  LAYOUT_MAP, LAYOUT_CHAIN, LAYOUT_TREE, LAYOUT_BROAD);
-SPEC_ENUM(tuning, set_layout, SET_TRIE, "how IPv4 address sets are kept: LPM trie, or exact hash",
-	  SET_TRIE, SET_HASH);
+SPEC_CUSTOM(rule_layout, LAYOUT_MAP, rules_compiled, packet_key,
+	    "how the rules are kept: map, or compiled in as chain, deep tree, tree with broad leaves",
+	    LAYOUT_MAP, LAYOUT_CHAIN, LAYOUT_TREE, LAYOUT_BROAD);
+SPEC_CUSTOM(set_layout, SET_TRIE, sets_compiled, packet_key,
+	    "how address sets are kept: LPM trie, exact hash (IPv4), or compiled in",
+	    SET_TRIE, SET_HASH);
 SPEC_ENUM(tuning, counter_batch, BATCH_1, "equal decisions counted together before a flush",
 	  BATCH_1, BATCH_16, BATCH_64);
 
@@ -41,15 +38,13 @@ SPEC_RANGE(policy, rule_capacity, MAX_RULES, 1, MAX_RULES,
 SPEC_BOOL(policy, allow_set, true, "the allow set has entries (told by the operator file)");
 SPEC_BOOL(policy, deny_set, true, "the deny set has entries (told by the operator file)");
 
-SPEC_TABLE(rules_compiled, packet_key, "decision of the first matching rule");
-
 /* Parsers return PARSED, a decision, or SPEC_MISSED(point). */
 #define PARSED NO_MATCH
 
 static __always_inline __u32 parse_ethernet(struct cursor *at, __u16 *type)
 {
 	struct ethernet_header *eth = take(at, sizeof(*eth));
-	__u32 tags = 0;
+	__u32 tags = 0, missed;
 
 	if (!eth)
 		return DECIDE(SLOT_MALFORMED, true);
@@ -61,10 +56,8 @@ static __always_inline __u32 parse_ethernet(struct cursor *at, __u16 *type)
 			return DECIDE(SLOT_MALFORMED, true);
 		*type = net16(tag->type);
 	}
-	SPEC_OBSERVE(vlan_depth, tags);
-	if (SPEC_NARROWED(vlan_depth) && is_vlan(*type))
-		return SPEC_MISSED(vlan_depth);
-	return PARSED;
+	missed = SPEC_GUARD(vlan_depth, tags, is_vlan(*type));
+	return missed ? missed : PARSED;
 }
 
 static __always_inline __u32 parse_ports(struct cursor *at, struct packet_key *key)
@@ -95,12 +88,14 @@ static __always_inline __u32 parse_ports(struct cursor *at, struct packet_key *k
 /* Protocol assumption, fragment policy and ports: the same for both families. */
 static __always_inline __u32 finish_key(struct cursor *at, struct packet_key *key, int later)
 {
-	SPEC_OBSERVE(no_fragments, !later);
-	SPEC_OBSERVE(only_protocol, key->protocol);
-	if (no_fragments && later)
-		return SPEC_MISSED(no_fragments);
-	if (only_protocol && key->protocol != only_protocol)
-		return SPEC_MISSED(only_protocol);
+	__u32 missed = SPEC_ASSUMED(no_fragments, !later, "no packet is a later fragment");
+
+	if (missed)
+		return missed;
+	missed = SPEC_ONLY(only_protocol, key->protocol,
+			   "the one IP protocol that packets have; 0: any");
+	if (missed)
+		return missed;
 	if (later && fragments != FRAGMENTS_MATCH)
 		return DECIDE(SLOT_FRAGMENT, fragments == FRAGMENTS_DROP);
 	return later ? PARSED : parse_ports(at, key);
@@ -109,22 +104,17 @@ static __always_inline __u32 finish_key(struct cursor *at, struct packet_key *ke
 static __always_inline __u32 parse_ipv4(struct cursor *at, struct packet_key *key)
 {
 	struct ipv4_header *ip = take(at, sizeof(*ip));
-	__u32 options = 0;
+	__u32 options, missed;
 
 	if (!ip)
 		return DECIDE(SLOT_MALFORMED, true);
-	SPEC_OBSERVE(no_ip_options, ip->version_ihl == 0x45);
-	if (no_ip_options && ip->version_ihl != 0x45)
-		return SPEC_MISSED(no_ip_options);
-	if (!no_ip_options) {
-		__u32 size = (ip->version_ihl & 15) * 4;
-
-		if (ip->version_ihl >> 4 != 4 || size < sizeof(*ip))
-			return DECIDE(SLOT_MALFORMED, true);
-		options = size - sizeof(*ip);
-		if (!take(at, options))
-			return DECIDE(SLOT_MALFORMED, true);
-	}
+	missed = SPEC_ASSUMED(no_ip_options, ip->version_ihl == 0x45,
+			      "IPv4 headers have no options");
+	if (missed)
+		return missed;
+	options = (ip->version_ihl & 15) * 4 - sizeof(*ip);
+	if (ip->version_ihl >> 4 != 4 || (int)options < 0 || !take(at, options))
+		return DECIDE(SLOT_MALFORMED, true);
 	if (net16(ip->total_length) < sizeof(*ip) + options)
 		return DECIDE(SLOT_MALFORMED, true);
 	if (verify_ip_checksum && ipv4_header_sum(ip, options, at->end) != 0xffff)
@@ -163,8 +153,8 @@ static __always_inline __u32 parse_extensions(struct cursor *at, struct packet_k
 static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet_key *key)
 {
 	struct ipv6_header *ip = take(at, sizeof(*ip));
-	__u32 status;
-	int later = 0;
+	__u32 status = PARSED, missed;
+	int extended, later = 0;
 
 	if (!ip || ip->version_class >> 4 != 6)
 		return DECIDE(SLOT_MALFORMED, true);
@@ -174,37 +164,47 @@ static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet_key *ke
 		key->source[i] = net32(ip->source[i]);
 		key->destination[i] = net32(ip->destination[i]);
 	}
-	SPEC_OBSERVE(no_extensions, !is_ipv6_extension(ip->next));
-	if (no_extensions && is_ipv6_extension(ip->next))
-		return SPEC_MISSED(no_extensions);
-	status = no_extensions ? PARSED : parse_extensions(at, key, &later);
+	extended = is_ipv6_extension(ip->next);
+	missed = SPEC_ASSUMED(no_extensions, !extended,
+			      "IPv6 headers have no extension headers behind them");
+	if (missed)
+		return missed;
+	if (extended)
+		status = parse_extensions(at, key, &later);
 	return status != PARSED ? status : finish_key(at, key, later);
 }
 
 static __always_inline __u32 parse(struct cursor *at, struct packet_key *key)
 {
 	__u16 type = 0;
-	__u32 status = parse_ethernet(at, &type);
+	__u32 status = parse_ethernet(at, &type), missed;
 
 	if (status != PARSED)
 		return status;
 	if (type == ETHERTYPE_IPV4)
 		return parse_ipv4(at, key);
-	SPEC_OBSERVE(ipv6, type == ETHERTYPE_IPV6);
+	missed = SPEC_GUARD(ipv6, type == ETHERTYPE_IPV6, type == ETHERTYPE_IPV6);
 	if (type != ETHERTYPE_IPV6)
 		return DECIDE(SLOT_NOT_IP, non_ip == NON_IP_DROP);
-	return ipv6 ? parse_ipv6(at, key) : SPEC_MISSED(ipv6);
+	return missed ? missed : parse_ipv6(at, key);
 }
 
 static __always_inline __u32 decide(const struct packet_key *key)
 {
 	__u32 decision;
 
-	if (allow_set && in_set(key, SET_ALLOW, set_layout == SET_HASH))
-		return DECIDE(SLOT_ALLOW_SET, false);
-	if (deny_set && in_set(key, SET_DENY, set_layout == SET_HASH))
-		return DECIDE(SLOT_DENY_SET, true);
-	decision = rule_layout == LAYOUT_MAP ? match_rules(key, rule_capacity, ipv6) : rules_compiled(key);
+	if (set_layout > SET_HASH && (allow_set || deny_set)) {
+		decision = sets_compiled(key);
+		if (decision != NO_MATCH)
+			return decision;
+	} else {
+		if (allow_set && in_set(key, SET_ALLOW, set_layout == SET_HASH))
+			return DECIDE(SLOT_ALLOW_SET, false);
+		if (deny_set && in_set(key, SET_DENY, set_layout == SET_HASH))
+			return DECIDE(SLOT_DENY_SET, true);
+	}
+	decision = rule_layout == LAYOUT_MAP ? match_rules(key, rule_capacity, ipv6) :
+					       rules_compiled(key);
 	return decision != NO_MATCH ? decision :
 				      DECIDE(SLOT_DEFAULT, default_action == DEFAULT_DROP);
 }

@@ -14,8 +14,6 @@
 #include "cursor.h"
 #include "router_tables.h"
 
-SPEC_BOOL(narrowing, ipv4, true, "IPv4 packets are forwarded here");
-SPEC_BOOL(narrowing, ipv6, true, "IPv6 packets are forwarded here");
 SPEC_ENUM(tuning, lookup, LOOKUP_TRIE, "how routes are kept: LPM trie, flat table (IPv4), nested ifs",
 	  LOOKUP_TRIE, LOOKUP_FLAT, LOOKUP_IFS);
 SPEC_ENUM(tuning, hot_keys, HOT_0,
@@ -32,18 +30,18 @@ SPEC_TABLE(ifs6, address6, "hop of an IPv6 destination");
 SPEC_HOT(hot4, address4, "hop of a frequent IPv4 destination");
 SPEC_HOT(hot6, address6, "hop of a frequent IPv6 destination");
 
+static __always_inline __u32 frequent4(const struct address4 *key)
+{
+	return hot_keys == HOT_TABLE ? hot_table4(key->address) : hot4(key);
+}
+
 static __always_inline __u32 find_hop4(__be32 destination)
 {
 	struct address4 key = { .address = net32(destination) };
+	__u32 hop;
 
-	SPEC_OBSERVE_KEY(hot4, &key);
-	if (hot_keys) {
-		__u32 hop = hot_keys == HOT_TABLE ? hot_table4(key.address) : hot4(&key);
-
-		if (hop != SPEC_NOT_HOT)
-			return hop;
-		SPEC_COUNT_MISS(hot_keys);
-	}
+	if (SPEC_FOUND_HOT_IN(frequent4, hot_keys, hot4, &key, &hop))
+		return hop;
 	if (lookup == LOOKUP_IFS)
 		return ifs4(&key);
 	return lookup == LOOKUP_FLAT ? flat4(key.address) : trie4(destination);
@@ -52,17 +50,12 @@ static __always_inline __u32 find_hop4(__be32 destination)
 static __always_inline __u32 find_hop6(const __be32 *destination)
 {
 	struct address6 key;
+	__u32 hop;
 
 	for (__u32 i = 0; i < 4; i++)
 		key.address[i] = net32(destination[i]);
-	SPEC_OBSERVE_KEY(hot6, &key);
-	if (hot_keys && hot_keys != HOT_TABLE) {
-		__u32 hop = hot6(&key);
-
-		if (hop != SPEC_NOT_HOT)
-			return hop;
-		SPEC_COUNT_MISS(hot_keys);
-	}
+	if (hot_keys != HOT_TABLE && SPEC_FOUND_HOT(hot_keys, hot6, &key, &hop))
+		return hop;
 	return lookup == LOOKUP_IFS ? ifs6(&key) : trie6(destination);
 }
 
@@ -182,17 +175,21 @@ static __always_inline int router(struct xdp_md *ctx)
 	struct cursor at = cursor_of(ctx);
 	__u32 bytes = frame_bytes(&at);
 	struct ethernet_header *eth = take(&at, sizeof(*eth));
+	__u32 missed;
 	__u16 type;
 
 	if (!eth)
 		return refuse(SLOT_MALFORMED, bytes);
 	type = net16(eth->type);
-	SPEC_OBSERVE(ipv4, type == ETHERTYPE_IPV4);
-	SPEC_OBSERVE(ipv6, type == ETHERTYPE_IPV6);
+	missed = SPEC_HANDLED(ipv4, type == ETHERTYPE_IPV4, "IPv4 packets are forwarded here");
+	if (!missed)
+		missed = SPEC_HANDLED(ipv6, type == ETHERTYPE_IPV6, "IPv6 packets are forwarded here");
+	if (missed)
+		return spec_miss(ctx, missed);
 	if (type == ETHERTYPE_IPV4)
-		return ipv4 ? route4(&at, eth, bytes) : SPEC_MISS(ctx, ipv4);
+		return route4(&at, eth, bytes);
 	if (type == ETHERTYPE_IPV6)
-		return ipv6 ? route6(&at, eth, bytes) : SPEC_MISS(ctx, ipv6);
+		return route6(&at, eth, bytes);
 	return refuse(SLOT_NOT_IP, bytes);
 }
 SPEC_PROGRAM(router)

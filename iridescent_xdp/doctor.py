@@ -18,10 +18,11 @@ from pathlib import Path
 
 from iridescent_xdp.errors import IridescentError, MissingFeatureError
 from iridescent_xdp.kernel.features import PROBES, Probe, probe
+from iridescent_xdp.template import LIBCLANG_CURE
 
 # the direct dependencies of pyproject.toml
 DISTRIBUTIONS = (
-    *("click", "libclang", "llvmlite", "matplotlib", "numpy"),
+    *("click", "llvmlite", "matplotlib", "numpy"),
     *("pydantic", "pyroute2", "rich", "scapy", "scipy"),
 )
 PEER_FOLDERS = ("/usr/lib/*/bpf", "/usr/lib/bpf", "/usr/lib64/bpf", "/usr/local/lib/bpf")
@@ -32,6 +33,7 @@ PEER_OBJECTS = tuple(
 )
 _SETUP = "make setup"
 _BCC_COMPILES, _LLVM_COMPILES = "bcc compiles", "LLVM compiles"
+_PREBUILT, _CLANG = "prebuilt templates", "clang"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +97,16 @@ def _examine(name: str, thing: Probe) -> Check:
 
 def _one_toolchain(found: Iterable[Check]) -> Check:
     """Each toolchain alone may be missing, both may not."""
-    tried = [check for check in found if check.name in (_LLVM_COMPILES, _BCC_COMPILES)]
-    working = [check.name.removesuffix(" compiles") for check in tried if check.ok]
+    there = {check.name for check in found if check.ok}
+    working = ["bcc"] if _BCC_COMPILES in there else []
+    if _LLVM_COMPILES in there:
+        origins = " or ".join(name for name in (_PREBUILT, _CLANG) if name in there)
+        working.insert(0, f"LLVM from {origins}" if origins else "LLVM")
     return Check(
         name="a toolchain",
         ok=bool(working),
         needed_for="building variants",
-        detail=" and ".join(working) or "neither LLVM nor bcc compiles",
+        detail=", and ".join(working) or "neither LLVM nor bcc compiles",
         cure="" if working else _SETUP,
         required=True,
     )
@@ -126,16 +131,11 @@ def _fresh_cache() -> Iterator[None]:
 
 def _compiles(toolchain: str) -> str:
     """The smallest template that is shipped goes through the toolchain, as all others do."""
-    from clang.cindex import LibclangError
-
     from iridescent_xdp.builder import Builder
 
     with _fresh_cache():
-        try:
-            builder = Builder(toolchain, cached=False)
-            template, insns = builder.helper("empty")
-        except LibclangError as error:
-            raise MissingFeatureError(f"libclang does not load: {error}", cure=_SETUP) from error
+        builder = Builder(toolchain, cached=False)
+        template, insns = builder.helper("empty")
     return f"{template.path.name} became {len(insns) // 8} instructions ({builder.toolchain.name})"
 
 
@@ -171,6 +171,28 @@ def _clang() -> str:
     from iridescent_xdp.toolchain.llvm import clang_version, find_clang
 
     return f"{find_clang()}: {clang_version()}"
+
+
+def _prebuilt() -> str:
+    from iridescent_xdp.toolchain import prebuilt
+
+    found = prebuilt.inventory()
+    if found.stale:
+        raise MissingFeatureError(
+            f"not as they were when the package was built: {', '.join(found.stale)}",
+            cure="install the package again; or apt-get install clang-19",
+        )
+    if not found.fresh:
+        raise MissingFeatureError("the package carries none: it is a source tree")
+    return f"{', '.join(found.fresh)} by {found.compiler}"
+
+
+def _libclang() -> str:
+    from iridescent_xdp.template import find_template
+    from iridescent_xdp.template_source import parse_template
+
+    parse_template(find_template("empty"))
+    return f"libclang {metadata.version('libclang')}"
 
 
 # -- everything else -----------------------------------------------------------------------
@@ -221,7 +243,13 @@ def _things() -> dict[str, Probe]:
         "kernel headers": thing(_headers, "toolchain bcc", _SETUP),
         _BCC_COMPILES: thing(lambda: _compiles("bcc"), "toolchain bcc", _SETUP),
         "LLVM library": thing(_llvmlite, "toolchain llvm", _SETUP),
-        "clang": thing(_clang, "toolchain llvm", "apt-get install clang-19"),
+        _PREBUILT: thing(
+            _prebuilt, "toolchain llvm without clang", "install a wheel (docs/packaging.md)"
+        ),
+        _CLANG: thing(
+            _clang, "toolchain llvm, templates that are not prebuilt", "apt-get install clang-19"
+        ),
+        "libclang": thing(_libclang, "reading templates that are not prebuilt", LIBCLANG_CURE),
         _LLVM_COMPILES: thing(lambda: _compiles("llvm"), "toolchain llvm", _SETUP),
         "object cache": thing(
             _cache, "variants that were built before", "set IRIDESCENT_CACHE to a folder of yours"

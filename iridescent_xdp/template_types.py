@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,19 @@ from clang import cindex
 from clang.cindex import CursorKind, TypeKind
 
 from iridescent_xdp.errors import TemplateError
+
+_SCOPED = (CursorKind.VAR_DECL, CursorKind.ENUM_DECL)
+
+
+def declared(root: cindex.Cursor) -> Iterator[cindex.Cursor]:
+    """All declarations of a file, in order; of a function those in its body come before it.
+
+    A point may be declared where it is guarded (SPEC_ASSUMED).
+    """
+    for cursor in root.get_children():
+        if cursor.kind == CursorKind.FUNCTION_DECL and cursor.is_definition():
+            yield from (c for c in cursor.walk_preorder() if c.kind in _SCOPED)
+        yield cursor
 
 
 def read_types(
@@ -23,7 +37,7 @@ def read_types(
     constants: dict[str, int] = {}
     structs: dict[str, np.dtype[np.void]] = {}
     own = str(shipped.resolve())
-    for cursor in root.get_children():
+    for cursor in declared(root):
         if cursor.kind == CursorKind.ENUM_DECL:
             constants.update({c.spelling: c.enum_value for c in cursor.get_children()})
         elif cursor.kind == CursorKind.STRUCT_DECL and cursor.is_definition():

@@ -81,6 +81,22 @@ struct rules6 {
 	struct rule6 rules[MAX_RULES];
 };
 
+/*
+ * Packets look at one list, the controller writes the other and then says that it is the other's
+ * turn: no packet meets a list that is half written.
+ */
+struct rule_lists4 {
+	__u32 turn; /* 0 or 1 */
+	__u32 pad;
+	struct rules4 lists[2];
+};
+
+struct rule_lists6 {
+	__u32 turn;
+	__u32 pad;
+	struct rules6 lists[2];
+};
+
 struct prefix4 {
 	__u32 length;
 	__be32 address;
@@ -111,8 +127,8 @@ struct filter_counters {
 	__u64 pending_bytes;
 };
 
-MAP_ARRAY(rules4, struct rules4, 1, "rules that can match IPv4, in order");
-MAP_ARRAY(rules6, struct rules6, 1, "rules that can match IPv6, in order");
+MAP_ARRAY(rules4, struct rule_lists4, 1, "rules that can match IPv4, in order");
+MAP_ARRAY(rules6, struct rule_lists6, 1, "rules that can match IPv6, in order");
 MAP_LPM_TRIE(allow4, struct prefix4, __u8, SET_ENTRIES, "IPv4 sources that pass");
 MAP_LPM_TRIE(allow6, struct prefix6, __u8, SET_ENTRIES, "IPv6 sources that pass");
 MAP_LPM_TRIE(deny4, struct prefix4, __u8, SET_ENTRIES, "IPv4 sources that are dropped");
@@ -165,7 +181,8 @@ static __always_inline struct packet_key forget(const struct packet_key *key, __
 
 static __always_inline __u32 match_rules4(const struct packet_key *parsed, __u32 capacity)
 {
-	const struct rules4 *table = MAP_VALUE(rules4);
+	const struct rule_lists4 *both = MAP_VALUE(rules4);
+	const struct rules4 *table = &both->lists[both->turn & 1];
 	const struct packet_key same = forget(parsed, table->nothing), *key = &same;
 
 	for (__u32 i = 0; i < capacity && i < table->count; i++) {
@@ -190,7 +207,8 @@ static __always_inline __u32 prefix_differs(const __u32 *address, const __u32 *p
 
 static __always_inline __u32 match_rules6(const struct packet_key *parsed, __u32 capacity)
 {
-	const struct rules6 *table = MAP_VALUE(rules6);
+	const struct rule_lists6 *both = MAP_VALUE(rules6);
+	const struct rules6 *table = &both->lists[both->turn & 1];
 	const struct packet_key same = forget(parsed, table->nothing), *key = &same;
 
 	for (__u32 i = 0; i < capacity && i < table->count; i++) {

@@ -70,6 +70,16 @@
 #define SPEC_HOT(name, key, doc)   SPEC_COMPILED(name, key, "spec:hot:" #key ":" doc)
 #define SPEC_NOT_HOT		   0xffffffffu
 
+/*
+ * How a table is kept, open to more ways: the ENUM point `name` with the template's own ways, and
+ * the function `__u32 table(const struct key *)`. The values behind the own ones are Python files
+ * that make the function's code (docs/representations.md).
+ */
+#define SPEC_CUSTOM(name, value, table, key, doc, ...)                                         \
+	SPEC_ENUM(tuning, name, value, doc, __VA_ARGS__);                                      \
+	enum { name##__custom__##table = sizeof((int[]){ __VA_ARGS__ }) / sizeof(int) };       \
+	SPEC_COMPILED(table, key, "spec:table:" #key ":" doc)
+
 /* True when the point has another value than in the generic variant. */
 #define SPEC_NARROWED(name) (name != name##__default)
 
@@ -78,6 +88,53 @@
 #define SPEC_MISSED(name) (SPEC_MISS_BIT | SPEC_INDEX(name))
 /* The same in one step, for `return SPEC_MISS(ctx, name);` before any side effect. */
 #define SPEC_MISS(ctx, name) spec_miss(ctx, SPEC_MISSED(name))
+
+/*
+ * Guards in one line: `missed = SPEC_...; if (missed) return missed;` before any side effect. Each
+ * notes what the point would have needed for this packet, and is 0, or SPEC_MISSED(name) when the
+ * packet breaks what the variant assumes. Then the compiler knows that it holds.
+ */
+#define SPEC_GUARD(name, needed, broken)                                                       \
+	({                                                                                     \
+		SPEC_OBSERVE(name, needed);                                                    \
+		SPEC_NARROWED(name) && (broken) ? SPEC_MISSED(name) : 0;                       \
+	})
+/* Declares the assumption where it is guarded: SPEC_ASSUME and its guard. */
+#define SPEC_ASSUMED(name, condition, doc)                                                     \
+	({                                                                                     \
+		SPEC_ASSUME(name, doc);                                                        \
+		const __u32 name##__holds = !!(condition);                                     \
+		SPEC_GUARD(name, name##__holds, !name##__holds);                               \
+	})
+/* Declares the one value that packets have, where it is guarded: SPEC_GENERIC and its guard. */
+#define SPEC_ONLY(name, value, doc)                                                            \
+	({                                                                                     \
+		SPEC_GENERIC(narrowing, name, doc);                                            \
+		const __u32 name##__value = (value);                                           \
+		SPEC_GUARD(name, name##__value, name##__value != name);                        \
+	})
+/* Declares that packets which `has` something are handled here, where it is guarded. */
+#define SPEC_HANDLED(name, has, doc)                                                           \
+	({                                                                                     \
+		SPEC_BOOL(narrowing, name, true, doc);                                         \
+		const __u32 name##__has = !!(has);                                             \
+		SPEC_GUARD(name, name##__has, name##__has);                                    \
+	})
+/*
+ * Hot keys in one line: `if (SPEC_FOUND_HOT(count, table, &key, &result))`. Notes the key, and asks
+ * the SPEC_HOT function `table` unless the point `count` is 0; a miss is counted there. _IN asks
+ * `look_up` instead.
+ */
+#define SPEC_FOUND_HOT(count, table, key, result)                                              \
+	SPEC_FOUND_HOT_IN(table, count, table, key, result)
+#define SPEC_FOUND_HOT_IN(look_up, count, table, key, result)                                  \
+	({                                                                                     \
+		SPEC_OBSERVE_KEY(table, key);                                                  \
+		*(result) = count ? look_up(key) : SPEC_NOT_HOT;                               \
+		if (count && *(result) == SPEC_NOT_HOT)                                        \
+			SPEC_COUNT_MISS(count);                                                \
+		*(result) != SPEC_NOT_HOT;                                                     \
+	})
 
 /* Maps belong to the controller; a variant only refers to them. */
 #define SPEC_MAP(kind, name, key_type, value_type, count, map_flags, doc)                      \

@@ -8,8 +8,10 @@ import click
 from iridescent_xdp import render
 from iridescent_xdp.builder import make_toolchain
 from iridescent_xdp.commands.output import emit_json, json_option, show
+from iridescent_xdp.effort import effort_of
 from iridescent_xdp.errors import MissingFeatureError
 from iridescent_xdp.points import Point
+from iridescent_xdp.representations.registry import llvm_only
 from iridescent_xdp.template import MAP_TYPES, Template, find_template, read_template
 
 TOOLCHAINS = ("llvm", "bcc")
@@ -18,8 +20,9 @@ MAP_TYPE_NAMES = {number: name.lower() for name, number in MAP_TYPES.items()}
 
 @click.command(name="inspect")
 @click.argument("template")
+@click.option("--effort", is_flag=True, help="The lines that specialization costs, counted.")
 @json_option
-def command(template: str, as_json: bool) -> None:
+def command(template: str, effort: bool, as_json: bool) -> None:
     """Points, tables and maps of TEMPLATE, and the size of its space.
 
     TEMPLATE is a function's name (filter) or the path of a .bpf.c file.
@@ -28,6 +31,8 @@ def command(template: str, as_json: bool) -> None:
     facts = describe(found)
     if as_json:
         emit_json(facts)
+    elif effort:
+        show(*render.effort_view(facts))
     else:
         show(*render.template_view(facts))
 
@@ -38,7 +43,10 @@ def describe(template: Template) -> dict[str, object]:
         "template": template.name,
         "path": str(template.path),
         "space_size": template.space_size,
-        "points": [_point(point) for point in template.points],
+        "points": [
+            _point(point) | {"llvm_only": list(llvm_only(template, point.name))}
+            for point in template.points
+        ],
         "tables": [{"name": t.name, "key": t.key, "doc": t.doc} for t in template.tables],
         "maps": [
             {
@@ -52,6 +60,7 @@ def describe(template: Template) -> dict[str, object]:
             }
             for m in template.maps
         ],
+        "effort": effort_of(template).to_json(),
         "toolchains": {name: _usable(name) for name in TOOLCHAINS},
     }
 

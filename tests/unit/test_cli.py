@@ -172,10 +172,10 @@ def test_inspect_as_a_table_without_a_compiler(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_inspect_an_unknown_template() -> None:
-    result = run("inspect", "router")
+    result = run("inspect", "bridge")
     assert result.exit_code == 3
     (line,) = error_lines(result)
-    assert "no template 'router'" in line and "filter" in line
+    assert "no template 'bridge'" in line and "filter" in line
 
 
 def test_inspect_a_wrong_declaration_names_file_line_and_rule(tmp_path: Path) -> None:
