@@ -3,7 +3,9 @@
  * generator: run by the kernel on live frames, it writes the next packet of a stream into the
  * frame and redirects it into a veth. In a plain test run it calls a program instead, which then
  * meets the stream as traffic would bring it, branch prediction included.
- * State: the stream (frames and their order), a position per CPU.
+ * The called program may move the frame's head, as encapsulation does: the next call puts it back
+ * by the difference to the length that was written. It must not move the tail.
+ * State: the stream (frames and their order), the progress on each CPU.
  */
 #include "iridescent.h"
 
@@ -29,9 +31,14 @@ struct sequence {
 	__u16 frame[SEQUENCE];
 };
 
+struct progress {
+	__u64 made;
+	__u64 length; /* of the frame as it was written; 0 before a run's first packet */
+};
+
 MAP_ARRAY(frames, struct frames, 1, "the distinct packets of the stream");
 MAP_ARRAY(sequence, struct sequence, 1, "the order in which they are sent, again and again");
-MAP_PERCPU_ARRAY(position, __u64, 1, "packets made on this CPU");
+MAP_PERCPU_ARRAY(position, struct progress, 1, "packets made on this CPU");
 MAP_DEVMAP(port, 1, "the interface that packets are sent into");
 MAP_PROG_ARRAY(target, 1, "the program that is called instead");
 
@@ -41,6 +48,15 @@ static __always_inline void write_tail(void *to, void *end, const __u8 *from)
 	for (__u32 i = 0; i < 7; i++)
 		if (to + i + 1 <= end)
 			*((__u8 *)to + i) = from[i];
+}
+
+static __always_inline int put_head_back(struct xdp_md *ctx, __u32 written)
+{
+	__u32 length = ctx->data_end - ctx->data;
+
+	if (!written || length == written)
+		return 0;
+	return bpf_xdp_adjust_head(ctx, (int)length - (int)written);
 }
 
 static __always_inline int write_frame(struct xdp_md *ctx, const struct frame *frame)
@@ -68,13 +84,20 @@ static __always_inline int generator(struct xdp_md *ctx)
 	const struct sequence *order = MAP_VALUE(sequence);
 	const struct frames *all = MAP_VALUE(frames);
 	__u32 zero = 0;
-	__u64 *position = bpf_map_lookup_elem(MAP(position), &zero);
+	struct progress *position = bpf_map_lookup_elem(MAP(position), &zero);
+	const struct frame *frame;
 
 	if (!position)
 		return XDP_ABORTED;
-	if (write_frame(ctx, &all->frames[order->frame[*position & (SEQUENCE - 1)] & (FRAMES - 1)]))
+	frame = &all->frames[order->frame[position->made & (SEQUENCE - 1)] & (FRAMES - 1)];
+	if (delivery == DELIVER_CALL) {
+		if (put_head_back(ctx, position->length))
+			return XDP_ABORTED;
+		position->length = frame->length;
+	}
+	if (write_frame(ctx, frame))
 		return XDP_ABORTED;
-	(*position)++;
+	position->made++;
 	if (delivery == DELIVER_REDIRECT)
 		return bpf_redirect_map(MAP(port), 0, 0);
 	bpf_tail_call(ctx, MAP(target), 0);

@@ -90,7 +90,10 @@ def observe(
     seen = state["observed"].read()
     packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
     return Observation(
-        packets=packets, heads=_heads(board), values=_values(board), keys=_keys(board.state)
+        packets=packets,
+        heads=_heads(board),
+        values=values_seen(board.state),
+        keys=keys_seen(board.state),
     )
 
 
@@ -109,17 +112,18 @@ def _heads(board: Switchboard) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def _values(board: Switchboard) -> dict[str, dict[int, int]]:
-    names = [point.name for point in board.state.template.points]
+def values_seen(state: State) -> dict[str, dict[int, int]]:
+    """How often packets needed each value, by point, since the maps were cleared."""
+    names = [point.name for point in state.template.points]
     found: dict[str, dict[int, int]] = {}
-    for key, value in board.state["observations"].contents().items():
+    for key, value in state["observations"].contents().items():
         index, number = (int(n) for n in np.frombuffer(key, dtype="<u4"))
         if index < len(names):
             found.setdefault(names[index], {})[number] = int(np.frombuffer(value, "<u8")[0])
     return found
 
 
-def _keys(state: State) -> dict[str, dict[bytes, int]]:
+def keys_seen(state: State) -> dict[str, dict[bytes, int]]:
     """Counts by table and key; a key has as many bytes as its struct."""
     template = state.template
     found: dict[str, dict[bytes, int]] = {t.name: {} for t in template.tables if t.hot}

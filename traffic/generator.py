@@ -65,14 +65,14 @@ class _Source:
         self.program: Program = self.state.load(insns, "generator")
 
     def rewind(self) -> None:
-        """Start again at the stream's first position."""
+        """Start again at the stream's first position, with a frame as the kernel makes it."""
         self.state["position"].zero()
 
     @property
     def made(self) -> int:
         """Packets made on all CPUs."""
         rows = self.state["position"].read()
-        return int(np.frombuffer(rows.tobytes(), dtype="<u8").sum()) if rows is not None else 0
+        return int(rows["made"].sum()) if rows is not None else 0
 
     def close(self) -> None:
         self.program.close()
@@ -180,7 +180,9 @@ class StreamTimer:
 
     A test run of the generator calls the program for each packet. What the generator itself
     costs is measured with an empty program and taken off; what a test run of an empty program
-    costs (the floor) is left in, as a plain test run would show it.
+    costs (the floor) is left in, as a plain test run would show it. A program may move the head of
+    the frame (encapsulation): it is put back before the next packet, which costs a call of
+    bpf_xdp_adjust_head and is counted as the program's. It must not move the tail.
 
     The kernel reports whole nanoseconds, too coarse for a comparison of two fast programs. So
     the calling thread's CPU time is divided by ``repeat``; it leaves out what the kernel waits

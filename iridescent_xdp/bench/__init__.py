@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from iridescent_xdp.bench.compile import compile_times
 from iridescent_xdp.bench.functions import functions
+from iridescent_xdp.bench.guards import guards
 from iridescent_xdp.bench.overhead import overhead
 from iridescent_xdp.bench.peers import peers
 from iridescent_xdp.bench.results import Options, Result
@@ -21,6 +22,7 @@ SUITES: Mapping[str, Suite] = {
     "swap": swap,
     "functions": functions,
     "peers": peers,
+    "guards": guards,
     "overhead": overhead,
     "search": search,
     "cache": verdict_cache,

@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from iridescent_xdp.bench.compile_sizes import compile_sizes
 from iridescent_xdp.bench.results import Case, Options, Result
-from iridescent_xdp.bench.rig import NARROW, Changes, Rig
-from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.bench.subject import Changes, Subject
+from iridescent_xdp.bench.subject_filter import NARROW, FilterSubject
+from iridescent_xdp.bench.subject_l4lb import L4lbSubject
+from iridescent_xdp.bench.subject_router import RouterSubject
 from iridescent_xdp.builder import Builder, make_toolchain
 from iridescent_xdp.functions.base import function_for
-from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.statistics import ratio
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.toolchain.cache import CachedToolchain
 from iridescent_xdp.variant import Variant
+from traffic.generator import StreamTimer
 
-TABLES = FilterTables(rules=RULES)
-
-# by difference from generic; they span the space: what is narrowed, and each way to keep rules
-CHANGES: tuple[Changes, ...] = (
+# by difference from generic; they span the space: what is narrowed, and each way to keep tables
+_FILTER: tuple[Changes, ...] = (
     {},
     NARROW,
     {**NARROW, "ipv6": False, "only_protocol": 6},
@@ -37,6 +39,27 @@ CHANGES: tuple[Changes, ...] = (
     {"rule_layout": "tree", **NARROW, "ipv6": False},
     {"rule_layout": "tree", **NARROW, "counter_batch": "64"},
 )
+_ROUTER: tuple[Changes, ...] = (
+    {},
+    {"lookup": "flat"},
+    {"hot_keys": "16"},
+    {"lookup": "ifs"},
+    {"lookup": "ifs", "ipv6": False},
+    {"lookup": "ifs", "checksum_update": "full"},
+    {"lookup": "ifs", "hot_keys": "4"},
+    {"lookup": "ifs", "hot_keys": "64"},
+)
+_L4LB: tuple[Changes, ...] = (
+    {},
+    {"no_ip_options": True, "encapsulation": "ipip"},
+    {"hot_flows": "16"},
+    {"service_layout": "compiled"},
+    {"service_layout": "compiled", "ipv6": False, "no_ip_options": True},
+    {"service_layout": "compiled", "flow_cache": True},
+    {"service_layout": "compiled", "hot_flows": "4"},
+    {"service_layout": "compiled", "hot_flows": "64", "encapsulation": "ipip"},
+)
+ENTRIES = 100  # routes and services; of rules there are 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +76,38 @@ class _Built:
 
 def compile_times(options: Options) -> list[Result]:
     """LLVM in the process against bcc, and the object cache, from decision to loaded."""
-    case = Case(suite="compile", name="filter")
+    results: list[Result] = []
     llvm, bcc = Builder("llvm", cached=False), Builder("bcc", cached=False)
-    with Rig(llvm, TABLES) as rig:
-        variants = [rig.changed(changes) for changes in CHANGES]
+    for subject, changes in (
+        (FilterSubject(), _FILTER),
+        (RouterSubject(ENTRIES), _ROUTER),
+        (L4lbSubject(ENTRIES), _L4LB),
+    ):
+        results += _function(subject, changes, llvm, bcc, options)
+    return results + compile_sizes(options)
+
+
+def _function(
+    subject: Subject, changes: Sequence[Changes], llvm: Builder, bcc: Builder, options: Options
+) -> list[Result]:
+    case = Case(suite="compile", name=subject.name)
+    with Rig(llvm, subject) as rig:
+        with StreamTimer(llvm, subject.stream("high")) as timer:
+            rig.learn(timer)
+        variants = [rig.changed(change) for change in (changes[::5] if options.quick else changes)]
         for builder in (llvm, bcc):  # clang for the template, and both compilers' first use
             _build(builder, rig, variants[0])
         rounds = options.pick(5, 1)
         by_llvm: list[list[_Built]] = [[] for _ in variants]
         by_bcc: list[list[_Built]] = [[] for _ in variants]
         for number in range(rounds):
-            options.tell(f"compile: {len(variants)} variants, round {number + 1} of {rounds}")
+            told = f"{len(variants)} variants, round {number + 1} of {rounds}"
+            options.tell(f"compile/{case.name}: {told}")
             for place, variant in enumerate(variants):
                 by_llvm[place].append(_build(llvm, rig, variant))
                 by_bcc[place].append(_build(bcc, rig, variant))
         kept_ms, cached = _cached(rig, variants, rounds, options)
-        tables_ms = [_table_ms(rig, variant) for variant in variants[6:] * rounds]
+        tables_ms = [_table_ms(rig, variants[-1]) for _ in range(rounds)]
     results = _results(case, by_llvm, by_bcc, cached)
     return [
         *results,
@@ -78,8 +117,9 @@ def compile_times(options: Options) -> list[Result]:
 
 
 def _table_ms(rig: Rig, variant: Variant) -> float:
-    """The decision code for changed rules: once for all variants with the same layout."""
-    function = function_for(rig.function.template, TABLES)
+    """The decision code for changed tables: once for all variants with the same layout."""
+    function = function_for(rig.function.template, rig.function.tables)
+    function.learn_keys(rig.seen.keys)
     began = time.perf_counter()
     len(function.compile_tables(variant).nodes)
     return (time.perf_counter() - began) * 1000

@@ -4,34 +4,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from iridescent_xdp.bench import SUITES
+from iridescent_xdp.bench import SUITES, Suite
 from iridescent_xdp.bench.environment import environment
 from iridescent_xdp.bench.results import Options, Result, document, table
 from iridescent_xdp.commands.output import emit_json, show, tell
 from iridescent_xdp.errors import ConfigError, IridescentError
 
 
-def run(suites: Sequence[str], quick: bool, json_path: Path | None, json_stdout: bool) -> int:
-    """Run suites by name; returns the exit code.
+def run(
+    suites: Sequence[str],
+    quick: bool,
+    json_path: Path | None,
+    json_stdout: bool,
+    known: Mapping[str, Suite] | None = None,
+) -> int:
+    """Run suites by name, of those in ``known`` (default: SUITES); returns the exit code.
 
     The figures are printed as a table, or with ``json_stdout`` as JSON, and written to
     ``json_path``. A suite that fails is told on stderr, the others run nevertheless; the exit code
     is that of the first failure. Raises ConfigError for an unknown suite and for a file that
     cannot be written, before anything runs.
     """
-    _check(suites, json_path)
+    known = SUITES if known is None else known
+    _check(suites, json_path, known)
     options = Options(quick=quick, tell=lambda text: click.echo(text, err=True))
     facts = environment(quick=quick)
     results: list[Result] = []
     code = 0
     for name in suites:
         try:
-            results += SUITES[name](options)
+            results += known[name](options)
         except (IridescentError, OSError) as error:
             failure = tell(error, where=f"bench {name}")
             code = code or failure
@@ -46,9 +53,9 @@ def run(suites: Sequence[str], quick: bool, json_path: Path | None, json_stdout:
     return code
 
 
-def _check(suites: Sequence[str], json_path: Path | None) -> None:
+def _check(suites: Sequence[str], json_path: Path | None, known: Mapping[str, Suite]) -> None:
     for name in suites:
-        if name not in SUITES:
-            raise ConfigError(f"no suite '{name}'", cure=f"there are {', '.join(SUITES)}")
+        if name not in known:
+            raise ConfigError(f"no suite '{name}'", cure=f"there are {', '.join(known)}")
     if json_path is not None and (json_path.is_dir() or not json_path.absolute().parent.is_dir()):
         raise ConfigError(f"cannot write {json_path}", cure="name a file in a folder that exists")

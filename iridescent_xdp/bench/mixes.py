@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cache
 from typing import get_args
 
+from iridescent_xdp.bench import routes, services
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.functions.rules import Rule
 from traffic.mix_shares import Locality
@@ -55,6 +56,46 @@ def matching_half(name: str, rules: tuple[Rule, ...], tcp: float, udp: float) ->
             protocol_shares=(tcp, udp, 0.0, 0.0),
             hits=rules,
             default_share=0.5,
+            seed=SEED,
+        )
+    )
+
+
+@cache
+def routed_traffic(
+    locality: Locality, count: int = routes.COUNT, break_share: float = 0.0
+) -> Stream:
+    """64-byte packets to the routes of the suites: every destination's longest match is the route
+    that it was made for, and every route is hit (of more than FLOWS routes as many as there are
+    flows). ``break_share`` of the packets have IPv4 options.
+    """
+    longest_first = sorted(routes.entries(count), key=lambda entry: -entry.prefix.prefixlen)
+    return build(
+        Mix(
+            name=f"routed/{locality}",
+            flows=FLOWS,
+            locality=locality,
+            protocol_shares=(0.6, 0.38, 0.02, 0.0),
+            hits=tuple(Rule(destination=e.prefix, action="pass") for e in longest_first),
+            break_share=break_share,
+            break_kinds=("ip_options",),
+            seed=SEED,
+        )
+    )
+
+
+@cache
+def balanced_traffic(locality: Locality, break_share: float = 0.0) -> Stream:
+    """64-byte packets of established flows to the services of the suites, to all alike.
+    ``break_share`` of the packets have IPv4 options."""
+    return build(
+        Mix(
+            name=f"balanced/{locality}",
+            flows=FLOWS,
+            locality=locality,
+            hits=services.as_rules(),
+            break_share=break_share,
+            break_kinds=("ip_options",),
             seed=SEED,
         )
     )

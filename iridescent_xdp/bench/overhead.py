@@ -12,9 +12,10 @@ from pathlib import Path
 
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.mixes import edge_traffic
-from iridescent_xdp.bench.results import Case, Options, Result
+from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.config import InterfaceConfig
 from iridescent_xdp.controller import STEADY_ARM, Controller
@@ -22,7 +23,7 @@ from iridescent_xdp.events import EventLog
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.preflight import on_cpu
-from iridescent_xdp.statistics import Effect, ratio
+from iridescent_xdp.statistics import ratio
 from iridescent_xdp.switchboard import ENTRY
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
@@ -38,13 +39,13 @@ def overhead(options: Options) -> list[Result]:
     builder, stream = Builder("llvm"), edge_traffic("low")
     with on_cpu(cpus()[1]), StreamTimer(builder, stream) as timer:
         with Rig(builder, FilterTables(rules=RULES)) as rig:
-            winner = rig.find_winner(timer, options, f"overhead/{case.name}")
+            winner = find_winner(rig, timer, options, f"overhead/{case.name}")
         timer.repeat *= options.pick(PASSES, 2)
         options.tell("overhead: program time")
         times = _times(builder, timer, winner, options.pick(41, 7))
     return [
-        case.of("steady_pct", _percent(ratio(times["steady"], times["bare"]))),
-        case.of("root_pct", _percent(ratio(times["root"], times["bare"]))),
+        case.of("steady_pct", percent(ratio(times["steady"], times["bare"]))),
+        case.of("root_pct", percent(ratio(times["root"], times["bare"]))),
         *(case.median(f"{name}_ns", "ns", values) for name, values in times.items()),
     ]
 
@@ -76,9 +77,3 @@ def _times(
                 return timer.rounds(programs, rounds)
         finally:
             controller.release()
-
-
-def _percent(effect: Effect) -> Effect:
-    """A ratio of costs as what is paid on top."""
-    value, low, high = ((x - 1) * 100 for x in (effect.value, effect.low, effect.high))
-    return Effect(value=value, low=low, high=high, n=effect.n, unit="%")

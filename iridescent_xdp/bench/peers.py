@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The winner against xdp-filter, which is specialized by hand into ten objects."""
+"""The winner against xdp-filter, which is specialized by hand into ten objects, and against a
+forwarder as xdp-forward is one."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
 from iridescent_xdp.bench import xdp_filter
+from iridescent_xdp.bench.fib import fib
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.mixes import matching_half
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.functions.filter_config import FilterTables
@@ -42,11 +45,11 @@ class _Peer:
 
 
 def peers(options: Options) -> list[Result]:
-    """Time per packet against the smallest sufficient xdp-filter object, on the same packets."""
+    """Time per packet against xdp-filter and the kernel's own forwarding, on the same packets."""
     results: list[Result] = []
     for peer in (_port(), _addresses(16, as_set=False), _addresses(1000, as_set=True)):
         results += _compare(peer, options)
-    return results
+    return results + fib(options)
 
 
 def _port() -> _Peer:
@@ -89,7 +92,7 @@ def _compare(peer: _Peer, options: Options) -> list[Result]:
         StreamTimer(builder, stream) as timer,
     ):
         peer.fill(theirs)
-        winner = rig.load(rig.find_winner(timer, options, f"peers/{case.name}"))
+        winner = rig.load(find_winner(rig, timer, options, f"peers/{case.name}"))
         _same_verdicts(path.name, winner, theirs.program, stream)
         timer.repeat *= options.pick(PASSES, 1)
         options.tell(f"peers/{case.name}: against {path.name}")

@@ -48,10 +48,13 @@ def _at_most(bound: float) -> Need:
     return Need(bound=bound, at_least=False)
 
 
-# by suite and metric, or by suite, case and metric
+# by suite and metric, or by suite, case and metric; for the throughput of a function what Morpheus
+# (ASPLOS'22) has for the same locality, and at least 1.8 at high locality
 NEEDS: Mapping[tuple[str, ...], Need] = {
     ("compile", "speedup"): Need(bound=10),
-    ("compile", "llvm_ms"): _at_most(40),
+    ("compile", "filter", "llvm_ms"): _at_most(40),
+    ("compile", "router", "llvm_ms"): _at_most(60),
+    ("compile", "l4lb", "llvm_ms"): _at_most(60),
     ("compile", "cached_ms"): _at_most(5),
     ("swap", "swaps"): Need(bound=10_000),
     ("swap", "pps"): Need(bound=3e6),
@@ -59,11 +62,29 @@ NEEDS: Mapping[tuple[str, ...], Need] = {
     ("swap", "duplicated"): _at_most(0),
     ("swap", "wrong_counters"): _at_most(0),
     ("swap", "swap_us_p99"): _at_most(1000),
+    ("functions", "time_ratio"): Need(bound=1),
     ("functions", "filter/high", "time_ratio"): Need(bound=3),
     ("functions", "filter/low", "time_ratio"): Need(bound=2.3),
     ("functions", "filter/none", "time_ratio"): Need(bound=2.3),
-    ("functions", "throughput_ratio"): Need(bound=1.5),
+    ("functions", "router/high", "time_ratio"): Need(bound=2.3),
+    ("functions", "l4lb/high", "time_ratio"): Need(bound=2.3),
+    ("functions", "filter/high", "throughput_ratio"): Need(bound=1.8),
+    ("functions", "filter/low", "throughput_ratio"): Need(bound=1.5),
+    ("functions", "filter/none", "throughput_ratio"): Need(bound=1.5),
+    ("functions", "router/high", "throughput_ratio"): Need(bound=1.94),
+    ("functions", "router/low", "throughput_ratio"): Need(bound=1.77),
+    ("functions", "router/none", "throughput_ratio"): Need(bound=1.10),
+    ("functions", "l4lb/high", "throughput_ratio"): Need(bound=1.8),
+    ("functions", "l4lb/low", "throughput_ratio"): Need(bound=1.21),
+    ("functions", "l4lb/none", "throughput_ratio"): Need(bound=1.11),
+    ("functions", "throughput_ratio"): Need(bound=1),
+    ("functions", "throughput_ratio_inline"): Need(bound=1),
     ("functions", "handwritten_ratio"): _at_most(1.05),
+    ("functions", "router/high", "lookup_ratio_ifs"): Need(bound=6),
+    ("functions", "router/high", "lookup_ratio_hot"): Need(bound=10),
+    ("guards", "pass_ns"): _at_most(1),
+    ("guards", "miss_ns"): _at_most(30),
+    ("guards", "instrumentation_pct"): _at_most(2),
     ("peers", "peer_ratio"): Need(bound=1),
     ("overhead", "steady_pct"): _at_most(2),
     ("search", "right_share"): Need(bound=0.9),
@@ -140,6 +161,12 @@ def quantile_of(values: Sequence[float], q: float, unit: str) -> Effect:
         n=n,
         unit=unit,
     )
+
+
+def percent(effect: Effect) -> Effect:
+    """A ratio of costs as what is paid on top."""
+    value, low, high = ((x - 1) * 100 for x in (effect.value, effect.low, effect.high))
+    return Effect(value=value, low=low, high=high, n=effect.n, unit="%")
 
 
 def document(environment: Mapping[str, object], results: Iterable[Result]) -> dict[str, object]:

@@ -9,7 +9,8 @@ and 2001:2:0:1::/64, servers in 198.19.0.0/16 and 2001:2:0:2::/64 (RFC 2544, RFC
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
+from random import Random
 
 from iridescent_xdp.functions.rules import TCP, UDP, Network, Rule
 
@@ -100,3 +101,25 @@ RULES: tuple[Rule, ...] = (
     *_REFLECTED,
     *_INSIDE,
 )
+
+
+def many_rules(count: int) -> tuple[Rule, ...]:
+    """``count`` different rules of the same kinds, for what depends on their number: two of five
+    block a source network, the others a port, one third of them to one network of ours only."""
+    random, found = Random(count), dict[Rule, None]()
+    while len(found) < count:
+        port = random.randint(1, 65_535)
+        network = IPv4Network((random.randrange(1 << 24, 224 << 24) & 0xFFFF_FF00, 24))
+        kind = random.randrange(5)
+        protocol = None if kind < 2 else random.choice((TCP, UDP))
+        rule = Rule(
+            source=network if kind < 2 else None,
+            destination=IPv4Network((0xC613_0000 | int(network.network_address) & 0xFF00, 24))
+            if kind == 4
+            else None,
+            protocol=protocol,
+            destination_ports=None if kind < 2 else (port, min(port + random.randrange(4), 65_535)),
+            action="drop",
+        )
+        found[rule] = None
+    return tuple(found)

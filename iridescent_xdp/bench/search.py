@@ -99,7 +99,7 @@ def _oracle(
     points, generic = plan.template.points, plan.generic
     space = Space(points=points, generic=generic, restrict=plan.restrict)
     drop = {"default_action": generic["default_action"]}
-    with Rig(builder, FilterTables(rules=RULES), **drop) as rig, on_cpu(cpus()[1]):
+    with Rig(builder, FilterTables(rules=RULES), policy=drop) as rig, on_cpu(cpus()[1]):
         programs = {
             f"{v.key} {load}": rig.place(builder.variant(rig.function, v, Role.STEADY), v.key)
             for v in space

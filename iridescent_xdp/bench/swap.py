@@ -17,8 +17,10 @@ from iridescent_xdp.bench.expected import DEFAULT_SLOT, expected_slot
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.mixes import edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
-from iridescent_xdp.bench.rig import NARROW, Changes, Rig, Totals
+from iridescent_xdp.bench.rig import Rig, Totals
 from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.bench.subject import Changes
+from iridescent_xdp.bench.subject_filter import NARROW
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.functions.filter_config import FilterTables
@@ -59,7 +61,7 @@ class _Run:
 def swap(options: Options) -> list[Result]:
     """Packets lost or counted twice while variants are swapped at millions of packets a second."""
     stream = edge_traffic("high", BREAK_SHARE)
-    with Rig(Builder("llvm"), FilterTables(rules=RULES), default_action=1) as rig:
+    with Rig(Builder("llvm"), FilterTables(rules=RULES), policy={"default_action": 1}) as rig:
         slots = _slots(rig, stream)
         programs = [rig.load(rig.changed(changes)) for changes in CHANGES]
         packets = options.pick(PACKETS, PACKETS_QUICK)

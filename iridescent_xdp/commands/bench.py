@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,16 +11,29 @@ import click
 from iridescent_xdp.errors import ConfigError
 
 STDOUT = "-"
+TEMPLATE = "template"
 
 
 @click.command(name="bench")
 @click.argument("suite")
+@click.argument("template", required=False)
+@click.option(
+    "--pcap",
+    type=click.Path(path_type=Path),
+    help="Of `bench template`: the packets; without it the preflight corpus.",
+)
 @click.option("--quick", is_flag=True, help="A short form: shows that it works, not how fast.")
 @click.option(
     "--json", "json_file", metavar="FILE", help=f"Write the results there; '{STDOUT}' is stdout."
 )
-def command(suite: str, quick: bool, json_file: str | None) -> None:
-    """Run SUITE, `all` of them, or `list` what there is."""
+def command(
+    suite: str, template: str | None, pcap: Path | None, quick: bool, json_file: str | None
+) -> None:
+    """Run SUITE, `all` of them, or `list` what there is.
+
+    `bench template TEMPLATE` compares the generic variant of any template, by name or path, with
+    the most specialized one that fits its packets.
+    """
     from iridescent_xdp.bench import SUITES
     from iridescent_xdp.bench.main import run
 
@@ -27,9 +41,19 @@ def command(suite: str, quick: bool, json_file: str | None) -> None:
         for name, function in SUITES.items():
             click.echo(f"{name:12} {(function.__doc__ or '').strip().splitlines()[0]}")
         return
-    if suite != "all" and suite not in SUITES:
-        raise ConfigError(f"no suite '{suite}'", cure=f"all, or one of {', '.join(SUITES)}")
-    names = list(SUITES) if suite == "all" else [suite]
     to_stdout = json_file == STDOUT
     path = Path(json_file) if json_file and not to_stdout else None
-    click.get_current_context().exit(run(names, quick, path, to_stdout))
+    context = click.get_current_context()
+    if suite == TEMPLATE:
+        from iridescent_xdp.bench.template_bench import template_bench
+
+        if template is None:
+            raise ConfigError("`bench template` wants a template", cure="give its name or its path")
+        one = {TEMPLATE: partial(template_bench, template, pcap)}
+        context.exit(run([TEMPLATE], quick, path, to_stdout, one))
+    if template is not None or pcap is not None:
+        raise ConfigError(f"suite '{suite}' takes neither a template nor --pcap")
+    if suite != "all" and suite not in SUITES:
+        names = ", ".join((*SUITES, f"{TEMPLATE} TEMPLATE"))
+        raise ConfigError(f"no suite '{suite}'", cure=f"all, or one of {names}")
+    context.exit(run(list(SUITES) if suite == "all" else [suite], quick, path, to_stdout))

@@ -15,7 +15,7 @@ from iridescent_xdp.bench import main
 from iridescent_xdp.bench.environment import environment
 from iridescent_xdp.bench.expected import expected_slot
 from iridescent_xdp.bench.mixes import LOCALITIES, edge_traffic
-from iridescent_xdp.bench.results import NEEDS, Case, Options, Result, need_of, quantile_of, show
+from iridescent_xdp.bench.results import Case, Options, Result, need_of, quantile_of, show
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.bench.swap import BREAK_SHARE, differences
 from iridescent_xdp.errors import ConfigError, MeasurementError, MissingFeatureError
@@ -194,7 +194,26 @@ def test_numbers_are_shown_with_three_digits(value: float, text: str) -> None:
         ("functions", "filter/none", "time_ratio", 2.3, 2.29),
         ("functions", "filter/none", "throughput_ratio", 1.5, 1.49),
         ("functions", "filter/high", "handwritten_ratio", 1.05, 1.06),
+        ("functions", "filter/high", "throughput_ratio", 1.8, 1.79),
+        ("functions", "router/high", "throughput_ratio", 1.94, 1.93),
+        ("functions", "router/low", "throughput_ratio", 1.77, 1.76),
+        ("functions", "router/none", "throughput_ratio", 1.1, 1.09),
+        ("functions", "l4lb/high", "throughput_ratio", 1.8, 1.79),
+        ("functions", "l4lb/low", "throughput_ratio", 1.21, 1.2),
+        ("functions", "l4lb/none", "throughput_ratio", 1.11, 1.1),
+        ("functions", "l4lb/none", "throughput_ratio_inline", 1, 0.99),
+        ("functions", "router/high", "time_ratio", 2.3, 2.29),
+        ("functions", "l4lb/high", "time_ratio", 2.3, 2.29),
+        ("functions", "router/none", "time_ratio", 1, 0.99),
+        ("functions", "router/high", "lookup_ratio_ifs", 6, 5.9),
+        ("functions", "router/high", "lookup_ratio_hot", 10, 9.9),
+        ("compile", "router", "llvm_ms", 60, 60.1),
+        ("compile", "l4lb", "llvm_ms", 60, 60.1),
+        ("guards", "router/ipv6", "pass_ns", 1, 1.1),
+        ("guards", "router/ipv6", "miss_ns", 30, 30.1),
+        ("guards", "l4lb", "instrumentation_pct", 2, 2.1),
         ("peers", "filter/1000", "peer_ratio", 1, 0.99),
+        ("peers", "router/fib", "peer_ratio", 1, 0.99),
         ("overhead", "filter", "steady_pct", 2, 2.01),
     ],
 )
@@ -207,7 +226,7 @@ def test_what_is_needed(suite: str, case: str, metric: str, enough: float, short
 
 def test_most_figures_only_inform() -> None:
     assert need_of(CASE.count("swap_us_max", "us", 1e9, 1)) is None
-    assert ("functions", "time_ratio") not in NEEDS
+    assert need_of(Case(suite="guards", name="filter").count("timing_pct", "%", 50, 1)) is None
 
 
 # -- rules and packets ---------------------------------------------------------------------

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What it costs to look at the traffic before a search, and to time arms during one.
+
+*Looking*: the root, the observer behind it, and the generic program; one packet in 2^observe_shift
+goes through the observing build, which notes values and keys. *Timing*: the generic program as an
+arm, which counts all packets and times one in 2^sample_shift. Both against the generic program
+alone, and both end with the search: the steady state has none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from iridescent_xdp.bench.results import Case, Options, Result, percent
+from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.state import State
+from iridescent_xdp.statistics import ratio
+from iridescent_xdp.switchboard import ENTRY, OBSERVING
+from iridescent_xdp.toolchain.base import Role
+from traffic.generator import StreamTimer
+from traffic.mix_stream import Stream
+
+OBSERVE_SHIFTS = (0, 2, 4, 6, 8, 10)
+SAMPLE_SHIFTS = (0, 2, 3, 5, 8)
+TIMED_ARM = 1
+PASSES = 4
+
+
+def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
+    """Per cent on top of the generic program, at the default rates and at others."""
+    case = Case(suite="guards", name=rig.subject.name)
+    options.tell(f"guards/{case.name}: instrumentation")
+    results: list[Result] = []
+    with StreamTimer(rig.builder, stream) as timer:
+        timer.repeat *= options.pick(PASSES, 1)
+        for metric, point, shifts in (
+            ("instrumentation_pct", "observe_shift", OBSERVE_SHIFTS),
+            ("timing_pct", "sample_shift", SAMPLE_SHIFTS),
+        ):
+            usual = rig.variant[point]
+            for shift in sorted({*shifts, usual} if not options.quick else {usual}):
+                name = metric if shift == usual else f"{metric}_1_in_{1 << shift}"
+                made = _looking(rig, shift) if point == "observe_shift" else _timing(rig, shift)
+                with made as program:
+                    programs = {"generic": rig.generic, "instrumented": program}
+                    times = timer.rounds(programs, options.pick(15, 5))
+                on_top = percent(ratio(times["instrumented"], times["generic"]))
+                results.append(case.of(name, on_top))
+    return results
+
+
+@contextmanager
+def _looking(rig: Rig, shift: int) -> Iterator[Program]:
+    """The root, with the observer in slot 0 and the observing build where it looks for it."""
+    template, insns = rig.builder.helper("observer", observe_shift=shift)
+    with ExitStack() as stack:
+        helper = State.create(template)
+        stack.callback(helper.close)
+        both = State(template, {**helper.maps, **rig.state.maps})
+        observer = stack.enter_context(both.load(insns, "bench_observer"))
+        code = rig.builder.variant(rig.function, rig.variant, Role.OBSERVE)
+        observing = stack.enter_context(rig.place(code, "bench_observing"))
+        rig.enter(observing, OBSERVING)
+        rig.enter(observer, ENTRY)
+        yield rig.root()
+
+
+@contextmanager
+def _timing(rig: Rig, shift: int) -> Iterator[Program]:
+    variant = rig.variant.with_values(sample_shift=shift)
+    code = rig.builder.variant(rig.function, variant, Role.ARM)
+    with rig.place(code, "bench_timing", TIMED_ARM) as program:
+        yield program

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The functions that the suites are about."""
+
+from __future__ import annotations
+
+from iridescent_xdp.bench.subject import Subject
+from iridescent_xdp.bench.subject_filter import FilterSubject
+from iridescent_xdp.bench.subject_l4lb import L4lbSubject
+from iridescent_xdp.bench.subject_router import RouterSubject
+
+
+def subjects() -> tuple[Subject, ...]:
+    """One of each."""
+    return FilterSubject(), RouterSubject(), L4lbSubject()
