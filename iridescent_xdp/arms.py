@@ -42,6 +42,7 @@ class Workshop:
         self._preflight = preflight
         self._built: dict[Variant, Built] = {}
         plan, builder = controller.plan, controller.builder
+        self._version = plan.function.version  # of the tables that everything here is made for
         code = builder.variant(plan.function, plan.generic, Role.ARM)
         self.generic = Arm(
             name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM)
@@ -111,4 +112,4 @@ class Workshop:
         """Give the arms back."""
         for program in (self.generic.program, self.twin.program, self.fallback):
             program.close()
-        self._preflight.close()
+        self._controller.keep(self._preflight, self._version)

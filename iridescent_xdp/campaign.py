@@ -10,6 +10,7 @@ from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
 from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.live import TablesChangedError
 from iridescent_xdp.measure import ArmResult, Standing, Trials
 from iridescent_xdp.observe import Observation, observe
 from iridescent_xdp.preflight import Preflight
@@ -36,10 +37,10 @@ class Campaign:
         self.controller = controller
         self.plan = controller.plan
         self.settings = self.plan.config.search
-        self._stop = stop
         self._rows: dict[Variant, Row] = {}
         self._deadline = time.monotonic() + self.settings.max_seconds
-        controller.board.through_root()
+        self.tables_changed = controller.begin_search()
+        self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed()
         self.observation = self._observe()
         self.space = self._space()
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
@@ -66,6 +67,8 @@ class Campaign:
         if before is not None and after is not None:
             function.learn(after - before)
         function.learn_keys(seen.keys)
+        controller.changes.unsettled = True  # hot keys may be kept in a map, too
+        controller.changes.settle()
         controller.events.tell(
             "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
         )
@@ -245,8 +248,7 @@ class Campaign:
         ranking = [v for v, _ in policy.ranking() if v != self.plan.generic][:FINALISTS]
         finalists = [self.workshop.build(v) for v in ranking]
         if not finalists or self._stop():
-            reason = "interrupted" if self._stop() else "no candidate was measured"
-            self.controller.events.tell("kept", reason=reason)
+            self.controller.events.tell("kept", reason=self._why_not())
             return
         self._deadline = max(self._deadline, time.monotonic() + TRIAL_TIMEOUT_S)
         try:
@@ -259,13 +261,21 @@ class Campaign:
         summary.decision, summary.saturation = choice.decision, choice.saturation
         if choice.built is not None:
             summary.winner, summary.winner_label = choice.built.variant, choice.built.label
-            conclusion.apply(choice)
+            try:
+                conclusion.apply(choice)
+            except TablesChangedError:
+                self.controller.events.tell("kept", reason=self._why_not())
+
+    def _why_not(self) -> str:
+        if self.tables_changed():
+            return "the tables changed while it was searched"
+        return "interrupted" if self._stop() else "no candidate was measured"
 
     def close(self) -> None:
         """Give helper programs back and empty the slots they stood in."""
         board = self.controller.board
         for slot in [s for s in board.expected if s not in (ENTRY, FALLBACK) and board.expected[s]]:
             board.clear(slot)
-        self.controller.settle()
+        self.controller.end_search()
         self.workshop.close()
         self._trials.close()

@@ -8,17 +8,21 @@ program's record is written before the program goes live, and every change is an
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from iridescent_xdp.builder import Builder
+from iridescent_xdp.changes import TableChanges
 from iridescent_xdp.errors import IridescentError, StateError
 from iridescent_xdp.events import EventLog
 from iridescent_xdp.kernel.link import Link
-from iridescent_xdp.kernel.netlink import Interface, find_interface, namespace_key
+from iridescent_xdp.kernel.netlink import find_interface, namespace_key
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.live import STEADY_ARM, LiveCode, Swap
 from iridescent_xdp.plan import Plan
+from iridescent_xdp.preflight import Preflight
+from iridescent_xdp.respecialize import Respecializer
 from iridescent_xdp.runtime import Lock, Record, forget
 from iridescent_xdp.state import PINS, State, ensure_bpffs
 from iridescent_xdp.switchboard import (
@@ -32,29 +36,22 @@ from iridescent_xdp.switchboard import (
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
-STEADY_ARM = 31  # where steady programs count their guards' misses
+__all__ = ["STEADY_ARM", "Controller", "Swap"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Swap:
-    """One change of what is live."""
-
-    label: str
-    key: str
-    took_us: float
-
-
-class Controller:
+class Controller(LiveCode):
     """One interface under control; a context manager that leaves the live program attached."""
 
     def __init__(self, plan: Plan, builder: Builder, events: EventLog) -> None:
+        super().__init__()
         self.plan = plan
         self.builder = builder
         self.events = events
         self.key = namespace_key(plan.config.name)
-        self.interface: Interface = find_interface(plan.config.name)
+        self.interface = find_interface(plan.config.name)
+        self.changes = TableChanges(self)
+        self._respecializer = Respecializer(self, self.changes)
         self._lock = Lock(self.key)
-        self._programs: list[Program] = []
         self.adopted = False
         try:
             ensure_bpffs()
@@ -92,7 +89,7 @@ class Controller:
         else:
             self._attach()
         self.record.mode = self.board.link.mode
-        self._phase("attached")
+        self.phase("attached")
 
     def _stale(self) -> bool:
         """Pins without a link, or of an interface that is gone: removed, and told."""
@@ -120,9 +117,6 @@ class Controller:
         self.record.root_id = root.info.prog_id
         self.record.roots = [*self.record.roots, root.info.prog_id]
         return root
-
-    def _name(self, variant: Variant) -> str:
-        return f"{self.plan.template.name[:6]}_{variant.key}"
 
     def _attach(self) -> None:
         entries = self.plan.map_entries()
@@ -197,73 +191,82 @@ class Controller:
             reason="a program of ours is attached; its state is kept",
         )
 
-    # -- what is live ----------------------------------------------------------------------
+    # -- while it runs ---------------------------------------------------------------------
 
-    @property
-    def state(self) -> State:
-        """The interface's maps."""
-        return self.board.state
+    def change(self, changes: Sequence[object]) -> None:
+        """Change the function's control-plane tables, all or nothing, from any thread.
 
-    def swap(self, variant: Variant, insns: bytes, *, reason: str, **numbers: object) -> Swap:
-        """Make a variant live in its steady build, atomically, and say why.
-
-        Raises VerifierError and AttachError; what ran goes on running then.
+        When it returns, every packet that comes from then on meets the changed tables. The
+        specialized code is made anew in the background. ``changes`` are of the function's own
+        types; the errors are those of TableChanges.apply.
         """
-        self.board.check(self.interface)
-        if variant == self.plan.generic:
-            program = self.generic
-        else:
-            program = self.state.load_kept(insns, self._name(variant), arm=STEADY_ARM)
-        self._remember(program, variant)
-        took_us = self.board.put(ENTRY, program)
-        self.board.direct(program)
-        self.live, self.live_variant = program, variant
-        swap = Swap(label=self.plan.label(variant), key=variant.key, took_us=took_us)
-        self.events.tell(
-            "swap",
-            variant=swap.label,
-            key=swap.key,
-            took_us=took_us,
-            instructions=program.info.xlated_bytes // 8,
-            reason=reason,
-            **numbers,
-        )
-        return swap
+        try:
+            self.changes.apply(changes)
+        finally:
+            self._respecializer.wake()
 
-    def settle(self) -> None:
-        """After a search: the link holds what is live, nothing stands in front of it."""
-        self.board.direct(self.live)
+    def begin_search(self) -> Callable[[], bool]:
+        """See LiveCode.begin_search; arms may read what changes leave for later."""
+        with self.lock:
+            if self.plan.function.compiled_from_tables(self.live_variant):
+                self.give_up(self.live_variant, reason="a search learns hot keys anew")
+            self.changes.settle()
+            return super().begin_search()
 
-    def _remember(self, program: Program, variant: Variant) -> None:
-        """Write down what a program id stands for, before it can be live."""
-        self.record.programs[str(program.info.prog_id)] = {
-            "variant": self.plan.label(variant),
-            "key": variant.key,
-            "values": dict(variant.values),
-        }
-        self.record.save(self.key)
+    def give_up(self, variant: Variant, *, reason: str, **numbers: object) -> None:
+        """The generic code decides; ``variant`` is made, proven and swapped in, in the background.
 
-    def _phase(self, phase: str) -> None:
-        self.record.phase = phase
-        self.record.save(self.key)
+        Nothing happens during a search, which decides itself.
+        """
+        with self.lock:
+            if self.searching:
+                return
+            was = self.live_variant
+            link_us, grace_ms = self.retreat()
+            self.given_up = variant if variant != self.plan.generic else None
+            self.events.tell(
+                "retreat",
+                variant=self.plan.label(was),
+                link_us=link_us,
+                grace_ms=grace_ms,
+                reason=reason,
+                **numbers,
+            )
+        self._respecializer.wake()
+
+    def end_search(self) -> None:
+        """See LiveCode.end_search."""
+        super().end_search()
+        if self.given_up is not None or self.changes.unsettled:
+            self._respecializer.wake()
+
+    def keep(self, preflight: Preflight, version: int) -> None:
+        """A search is done with its sandboxes, which were made for the tables of ``version``."""
+        self.changes.proof.keep(preflight, version)
 
     def phase(self, phase: str) -> None:
         """Tell `status` what is going on."""
-        self._phase(phase)
+        with self.lock:
+            self.record.phase = phase
+            self.record.save(self.key)
 
     # -- leaving ---------------------------------------------------------------------------
 
     def close(self) -> None:
         """Leave: what is live stays attached, the next controller may come."""
+        self._respecializer.close()
+        self.changes.proof.close()
         self.record.pid = 0
-        self._phase("left running")
+        self.phase("left running")
         self.board.close()
         self.generic.close()
+        self.close_retired()
         self.state.close()
         self._lock.close()
 
     def release(self) -> None:
         """Detach: take the program off the interface, remove pins and what is in /run."""
+        self._respecializer.close()
         self.board.release()
         self.close()
         forget(self.key)

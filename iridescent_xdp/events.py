@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -18,12 +19,16 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class EventLog:
-    """Appends to a file and tells listeners; ``elapsed_s`` counts from the log's beginning."""
+    """Appends to a file and tells listeners; ``elapsed_s`` counts from the log's beginning.
+
+    Any thread may tell; one at a time does.
+    """
 
     def __init__(self, path: Path | None, listener: Listener | None = None) -> None:
         self.path = path
         self._listener = listener
         self._began = time.monotonic()
+        self._lock = threading.RLock()
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -42,11 +47,12 @@ class EventLog:
             "event": event,
             **{name: _plain(value) for name, value in numbers.items()},
         }
-        if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        if self._listener is not None:
-            self._listener(line)
+        with self._lock:
+            if self._file is not None:
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+            if self._listener is not None:
+                self._listener(line)
 
     def close(self) -> None:
         """Close the file."""

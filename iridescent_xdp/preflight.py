@@ -46,10 +46,13 @@ class Sandbox:
 
     def __init__(self, builder: Builder, function: Function, generic: Variant) -> None:
         self.function = function
-        self.state = State.create(function.template, entries=function.map_entries())
+        with function.lock:
+            entries = function.map_entries()
+        self.state = State.create(function.template, entries=entries)
         try:
-            function.fill(self.state)
-            function.seed(self.state)
+            with function.lock:
+                function.fill(self.state)
+                function.seed(self.state)
             code = builder.variant(function, generic, Role.STEADY)
             self.generic = self.state.load(code, "sandbox_generic")
         except OSError:
@@ -78,12 +81,23 @@ class Preflight:
     def __init__(
         self, builder: Builder, function: Function, generic: Variant, packets: Sequence[Packet]
     ) -> None:
-        self.packets = tuple(packets)
+        self.generic = generic
         self._reference = Sandbox(builder, function, generic)
         self._trial = Sandbox(builder, function, generic)
+        self._cpu = max(os.sched_getaffinity(0))
+        self.expect(packets)
+
+    @property
+    def states(self) -> tuple[State, State]:
+        """The sandboxes' maps, which have to follow when tables change."""
+        return self._reference.state, self._trial.state
+
+    def expect(self, packets: Sequence[Packet]) -> None:
+        """Compare on ``packets`` from now on; the generic code meets them now."""
+        self.packets = tuple(packets)
         self._expected: list[TestRun] = []
         self._expected_effects: list[dict[str, bytes]] = []
-        self._cpu = max(os.sched_getaffinity(0))
+        self._reference.reset()
         runner = self._reference.generic.runner()
         with on_cpu(self._cpu):
             for chunk in self._chunks():

@@ -84,6 +84,10 @@ def _swap(event: Event) -> str:
     return f"swapped to {event['variant']} in {event['took_us']:.0f} µs"
 
 
+def _again(event: Event) -> str:
+    return f"specialized again {event['after_ms']:.0f} ms after the last change: {event['variant']}"
+
+
 _WORDS: dict[str, Callable[[Event], str]] = {
     "attached": lambda e: f"attached in {e['mode']} mode: {e['reason']}",
     "adopted": lambda e: f"took over: {e['reason']}",
@@ -97,6 +101,14 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "kept": lambda e: f"generic stays: {e['reason']}",
     "advice": lambda e: f"advice only, not swapped: {e['variant']}",
     "swap": _swap,
+    "retreat": lambda e: (
+        f"back to generic, {e['reason']}: {e['swap_us'] + 1e3 * e['grace_ms']:.0f} µs"
+    ),
+    "tables_changed": lambda e: f"tables changed: {e['reason']}",
+    "specialized_again": _again,
+    "not_specialized": lambda e: f"not specialized again: {e['reason']}",
+    "reloaded": lambda e: f"operator file read again: {e['reason']}",
+    "reload_refused": lambda e: f"operator file not taken: {e['reason']}",
 }
 
 

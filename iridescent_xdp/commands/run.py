@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -10,13 +11,16 @@ import click
 from iridescent_xdp import render
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.commands.output import emit_json, json_option, show, tell
+from iridescent_xdp.commands.reload import Reloader
 from iridescent_xdp.commands.session import TRAFFIC_WAIT_S, Options, Session
-from iridescent_xdp.commands.stopping import Stopper
-from iridescent_xdp.commands.watch import watch
+from iridescent_xdp.commands.stopping import SLICE_S, Stopper
+from iridescent_xdp.commands.watch import QUIET_S, watch
 from iridescent_xdp.config import Config, ConfigFileError, load_config
 from iridescent_xdp.errors import IridescentError
 from iridescent_xdp.kernel.features import Feature, require
 from iridescent_xdp.plan import Plan, make_plan
+
+PATIENCE_S = 10.0  # for tables that change while they are searched
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -34,11 +38,13 @@ def command(
 
     Then stays in the foreground and watches; Ctrl-C or SIGTERM leaves everything attached
     (exit code 0). If somebody else changes an interface, that is reported and not undone (6).
+    SIGHUP reads CONFIG again; only tables may have changed in it, such as rules.
     """
-    plans = make_plans(load_config(config))
+    loaded = load_config(config)
+    plans = make_plans(loaded)
     require(Feature.PRIVILEGE)
     runner = _Runner(Options(config=config, events=events, quiet=as_json), plot)
-    with Stopper() as stop:
+    with Stopper() as stop, Reloader(loaded, runner.open):
         try:
             runner.open_and_search(plans, stop)
             if not once:
@@ -90,10 +96,25 @@ class _Runner:
                 self.code = max(self.code, tell(error, plan.config.name if self._several else ""))
                 continue
             self.open.append(session)
+            try:
+                session.follow()
+            except (IridescentError, OSError) as error:
+                self.failed(session, error)
+                continue
             if session.wait_for_traffic(stop):
                 self.search(session, stop)
+                self._search_again(session, stop)
             elif not stop():
                 session.progress.note(f"no traffic seen for {TRAFFIC_WAIT_S:.0f} s; generic stays")
+
+    def _search_again(self, session: Session, stop: Stopper) -> None:
+        """The tables changed meanwhile: search when they are quiet, if that is soon."""
+        until = time.monotonic() + PATIENCE_S
+        while session.search_again and time.monotonic() < until and not stop.wait(SLICE_S):
+            if session.quiet_s >= QUIET_S:
+                self.search(session, stop)
+        if session.search_again:
+            session.progress.note("the tables keep changing; no search until they are quiet")
 
     def search(self, session: Session, stop: Stopper) -> None:
         """Search one interface and tell how it ended."""
@@ -118,8 +139,8 @@ class _Runner:
             self._builders[toolchain] = Builder(toolchain)
         return self._builders[toolchain]
 
-    def failed(self, session: Session, error: IridescentError) -> None:
-        """Somebody else changed the interface: stop watching it, touch nothing."""
+    def failed(self, session: Session, error: IridescentError | OSError) -> None:
+        """Somebody else changed the interface, or its tables cannot be followed: leave it."""
         self.code = max(self.code, tell(error))
         self._leave(session)
 

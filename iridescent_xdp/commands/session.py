@@ -18,6 +18,7 @@ from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import AttachError
 from iridescent_xdp.events import EventLog, Listener
 from iridescent_xdp.kernel.netlink import namespace_key
+from iridescent_xdp.misses import MissWatch
 from iridescent_xdp.plan import Plan
 from iridescent_xdp.runtime import events_path
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
@@ -65,7 +66,20 @@ class Session:
             raise
         self.report: SearchReport | None = None
         self.searches = 0
+        self.search_again = False  # the tables changed while it was searched
+        self._following = contextlib.ExitStack()
         self.first = self.last = read_traffic(self.controller)
+        self.misses = MissWatch(self.controller)
+
+    def tell(self, event: str, **numbers: object) -> None:
+        """Write an event of this interface."""
+        self._log.tell(event, **numbers)
+
+    def follow(self) -> None:
+        """Let the function watch where its tables come from, as long as this session lasts."""
+        watching = self.controller.plan.function.follow(self.controller.change)
+        if watching is not None:
+            self._following.enter_context(watching)
 
     # -- searching -------------------------------------------------------------------------
 
@@ -82,12 +96,17 @@ class Session:
     def search(self, stop: Callable[[], bool]) -> SearchReport:
         """One campaign; its report is kept for `explain`."""
         self.searches += 1
+        self.search_again = False
         with self.progress:
-            campaign = Campaign(self.controller, stop=stop)
             try:
-                summary = campaign.run()
+                campaign = Campaign(self.controller, stop=stop)
+                try:
+                    summary = campaign.run()
+                    self.search_again = campaign.tables_changed()
+                finally:
+                    campaign.close()
             finally:
-                campaign.close()
+                self.controller.end_search()  # also when a campaign could not begin
         self.report = summarize(
             self.controller.plan,
             summary,
@@ -103,6 +122,10 @@ class Session:
 
     def check(self) -> None:
         """Whether everything is as this controller left it. Raises AttachError if not."""
+        with self.controller.lock:
+            self._check()
+
+    def _check(self) -> None:
         board = self.controller.board
         board.check(self.controller.interface)
         for slot in (ENTRY, FALLBACK):
@@ -120,9 +143,15 @@ class Session:
         return before, self.last
 
     @property
+    def quiet_s(self) -> float:
+        """Seconds since the tables changed last, or since this controller began."""
+        return time.monotonic() - self.controller.changes.last
+
+    @property
     def live(self) -> str:
         """The label of what runs."""
-        return self.controller.plan.label(self.controller.live_variant)
+        with self.controller.lock:
+            return self.controller.plan.label(self.controller.live_variant)
 
     def facts(self) -> dict[str, object]:
         """What is live and what came by, for the summary."""
@@ -139,6 +168,7 @@ class Session:
 
     def leave(self) -> None:
         """Everything stays attached; the next controller may come."""
+        self._following.close()
         self.controller.close()
         self._log.close()
 

@@ -17,6 +17,7 @@ from iridescent_xdp.commands.traffic_seen import Rate
 from iridescent_xdp.errors import IridescentError
 
 INTERVAL_S = 1.0
+QUIET_S = 1.0  # without a change of tables, before a search that one interrupted begins again
 LINES_EVERY = 10  # rounds between two lines where there is no terminal
 
 
@@ -29,7 +30,8 @@ def watch(
 ) -> None:
     """Until ``stop`` or until no session is left; ``failed`` takes a session off the list.
 
-    A session that saw no traffic at the beginning is searched when the first packets come.
+    A session that saw no traffic at the beginning is searched when the first packets come; one
+    whose search ended because its tables changed, when they are quiet again.
     """
     if not sessions:
         return
@@ -41,13 +43,24 @@ def watch(
                     session.check()
                 except IridescentError as error:
                     failed(session, error)
-            rates = {s: Rate.between(*s.read()) for s in sessions}
+            rates = {session: _rate(session) for session in sessions}
             board.show({s.name: (s.live, rate) for s, rate in rates.items()})
             for session, rate in rates.items():
-                if session.searches == 0 and rate.pps > 0:
+                if rate.pps > 0 and _to_be_searched(session):
                     board.pause()
                     search(session, stop)
                     board.resume()
+
+
+def _rate(session: Session) -> Rate:
+    """What came by since the last look; points that it misses are given up."""
+    before, now = session.read()
+    session.misses.look(now.packets - before.packets)
+    return Rate.between(before, now)
+
+
+def _to_be_searched(session: Session) -> bool:
+    return session.searches == 0 or (session.search_again and session.quiet_s >= QUIET_S)
 
 
 class _Board:

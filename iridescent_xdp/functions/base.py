@@ -7,35 +7,37 @@ own, found by the template's name. It fills maps, compiles tables and reads coun
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 
-from iridescent_xdp.decision.nodes import Node
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.kernel.maps import Map, Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
+from iridescent_xdp.toolchain.base import Code
 from iridescent_xdp.variant import Variant
 
 ARRAYS, REFERENCES = (2, 6), (3, 14)  # map types: (per-CPU) array; program array, devmap
 FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations", "observed_keys"})
 
 
-class Later(Mapping[str, Node]):
+class Later(Mapping[str, Code]):
     """Tables that are made when somebody looks: an object in the cache needs only their digest."""
 
-    def __init__(self, make: Callable[[], Mapping[str, Node]]) -> None:
+    def __init__(self, make: Callable[[], Mapping[str, Code]]) -> None:
         self._make = make
-        self._made: Mapping[str, Node] | None = None
+        self._made: Mapping[str, Code] | None = None
 
-    def _nodes(self) -> Mapping[str, Node]:
+    def _nodes(self) -> Mapping[str, Code]:
         if self._made is None:
             self._made = self._make()
         return self._made
 
-    def __getitem__(self, name: str) -> Node:
+    def __getitem__(self, name: str) -> Code:
         return self._nodes()[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -49,7 +51,7 @@ class Later(Mapping[str, Node]):
 class Compiled:
     """Tables as decision code, and a digest of what they are made from."""
 
-    nodes: Mapping[str, Node] = field(default_factory=dict)
+    nodes: Mapping[str, Code] = field(default_factory=dict)
     digest: str = ""
 
 
@@ -65,8 +67,9 @@ class Counter:
 class Function:
     """The default companion: no tables, state compared map by map.
 
-    ``control_maps`` names the maps that hold control-plane tables: they are made anew when the
-    operator's file is read again, all others keep their contents.
+    ``control_maps`` names the maps that hold control-plane tables: they are made anew when a
+    controller takes over, all others keep their contents. One thread changes tables while others
+    make programs from them: whoever does either holds ``lock``, and ``version`` counts the changes.
     """
 
     control_maps: frozenset[str] = frozenset()
@@ -74,6 +77,8 @@ class Function:
     def __init__(self, template: Template, tables: object = None) -> None:
         self.template = template
         self.tables = tables
+        self.lock = threading.RLock()
+        self.version = 0
 
     def policy(self) -> dict[str, int]:
         """Policy values that follow from the tables, such as whether a set has entries."""
@@ -104,6 +109,37 @@ class Function:
             cure="run 'iridescent run' again",
         )
 
+    def policy_for(self, changes: Sequence[object]) -> dict[str, int]:
+        """Policy values under which both the tables before and those after ``changes`` work.
+
+        The generic code gets them first. Raises ConfigError when one of ``changes`` is wrong, so
+        that nothing has to be undone.
+        """
+        return self.policy()
+
+    def changes_to(self, tables: object) -> Sequence[object]:
+        """The changes that make ``tables`` of the present ones. Raises ConfigError."""
+        if tables == self.tables:
+            return ()
+        raise ConfigError(
+            f"the tables of '{self.template.name}' cannot change while it runs",
+            cure="run 'iridescent run' again",
+        )
+
+    def probes(self, changes: Sequence[object], seed: int) -> list[tuple[str, bytes]]:
+        """Packets that meet what was changed, for the preflight of a variant that is known."""
+        return self.corpus((), seed)
+
+    def follow(
+        self, apply: Callable[[Sequence[object]], None]
+    ) -> AbstractContextManager[object] | None:
+        """Watch where the tables come from, and ``apply`` what changes there, from any thread.
+
+        Entered when the interface is attached, left before the controller is; None when there is
+        nothing to watch. ``apply`` raises ConfigError and whatever else a change can meet.
+        """
+        return None
+
     def settle_tables(self, state: State) -> None:
         """Bring up to date what only specialized variants read, before the next one is built."""
 
@@ -112,7 +148,10 @@ class Function:
         return ""
 
     def compile_tables(self, variant: Variant) -> Compiled:
-        """The decision code that ``variant`` wants compiled in."""
+        """The decision code that ``variant`` wants compiled in.
+
+        Nodes that are made ``Later`` are thrown away if the tables change meanwhile.
+        """
         return Compiled()
 
     def compiled_from_tables(self, variant: Variant) -> bool:

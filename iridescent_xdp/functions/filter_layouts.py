@@ -13,8 +13,18 @@ from types import MappingProxyType
 
 from iridescent_xdp.decision.axes import Prior
 from iridescent_xdp.decision.clauses import Clause, chain_of
-from iridescent_xdp.decision.nodes import U32_MAX, Field, If, InRange, Masked, Node, Result, Test
-from iridescent_xdp.decision.tree import tree_of
+from iridescent_xdp.decision.forest import forest_of
+from iridescent_xdp.decision.nodes import (
+    U32_MAX,
+    Decision,
+    Field,
+    If,
+    InRange,
+    Masked,
+    Node,
+    Result,
+    Test,
+)
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.rules import MAX_BYTE, MAX_PORT, TCP, UDP, Network, Rule
 
@@ -72,8 +82,10 @@ def chain(rules: Sequence[Rule]) -> Node:
     return If(InRange(FAMILY, 4, 4), chain_of(four, node), chain_of(six, node))
 
 
-def tree(rules: Sequence[Rule], *, weights: Sequence[float] | None = None, leaf: int = 4) -> Node:
-    """A search tree over the rules.
+def tree(
+    rules: Sequence[Rule], *, weights: Sequence[float] | None = None, leaf: int = 4
+) -> Decision:
+    """A search tree over the rules, or several where one would be little more than a chain.
 
     ``weights`` are the observed hits of each rule and, last, of no rule; without them the rules
     are taken to be hit alike, and no rule as often as all of them. Up to ``leaf`` rules or
@@ -89,7 +101,7 @@ def tree(rules: Sequence[Rule], *, weights: Sequence[float] | None = None, leaf:
         )
     clauses = [_clause(place, rule) for place, rule in enumerate(rules)]
     clauses.append(Clause((), NO_MATCH))
-    return tree_of(clauses, weights, priors=_PRIORS, leaf=leaf, price=PRICE * len(clauses))
+    return forest_of(clauses, weights, priors=_PRIORS, leaf=leaf, price=PRICE)
 
 
 def _clause(place: int, rule: Rule) -> Clause:

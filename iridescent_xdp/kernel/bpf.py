@@ -36,11 +36,18 @@ LOG_BYTES = 1 << 20
 
 
 def map_create(
-    map_type: int, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0, name: str = ""
+    map_type: int,
+    key_bytes: int,
+    value_bytes: int,
+    entries: int,
+    *,
+    flags: int = 0,
+    name: str = "",
+    inner: int = 0,
 ) -> int:
-    """BPF_MAP_CREATE; returns the descriptor."""
+    """BPF_MAP_CREATE; returns the descriptor. ``inner`` is what a map of maps holds the like of."""
     attr = struct.pack(
-        "<7I16s", map_type, key_bytes, value_bytes, entries, flags, 0, 0, name.encode()[:15]
+        "<7I16s", map_type, key_bytes, value_bytes, entries, flags, inner, 0, name.encode()[:15]
     )
     return _bpf(MAP_CREATE, attr, f"creating map '{name}'")
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from iridescent_xdp.errors import MissingFeatureError
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_SYS_MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "s390x": 356, "ppc64le": 365}
+_MEMBARRIER_GLOBAL = 1
 _PROG_LOAD = 5
 _BPFFS_MAGIC = 0xCAFE4A11
 _CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
@@ -91,6 +93,18 @@ def private_sysfs() -> None:
         or _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None) != 0
     ):
         raise _failure("a private /sys")
+
+
+def membarrier() -> None:
+    """membarrier(MEMBARRIER_CMD_GLOBAL), Linux 4.3: waits in synchronize_rcu().
+
+    Raises OSError with EINVAL where CPUs run without a tick (nohz_full), and with ENOSYS.
+    """
+    number = _SYS_MEMBARRIER.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, f"membarrier(2) is not known for {platform.machine()}")
+    if _syscall(number, _MEMBARRIER_GLOBAL, 0, 0) != 0:
+        raise _failure("membarrier")
 
 
 def setns(fd: int) -> None:

@@ -20,7 +20,6 @@ from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.netlink import Interface, find_interface, namespace_key
 from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.points import Point, PointKind
-from iridescent_xdp.runtime import forget
 from iridescent_xdp.state import PINS
 from iridescent_xdp.template import find_template, read_template
 from tests.kernel.fixtures import TABLES
@@ -120,9 +119,7 @@ def operated(
 
 def release(controller: Controller) -> None:
     """Detach and leave nothing behind."""
-    controller.board.release()
-    controller.close()
-    forget(controller.key)
+    controller.release()
 
 
 @contextlib.contextmanager

@@ -138,7 +138,8 @@ def test_rules_are_written_for_each_family() -> None:
         four, six = state["rules4"].read(), state["rules6"].read()
         assert four is not None and six is not None
         families = [rule.family for rule in TABLES.rules]
-        for table, family in ((four[0], 4), (six[0], 6)):
+        for value, family in ((four[0], 4), (six[0], 6)):
+            table = value["lists"][int(value["turn"])]
             wanted = [place for place, is_for in enumerate(families) if is_for in (None, family)]
             assert int(table["count"]) == len(wanted)
             assert table["rules"]["rest"]["id"][: len(wanted)].tolist() == wanted
