@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * handwritten_router: the 1,000 routes of iridescent_xdp/bench/routes.py, and nothing else. It is
+ * handwritten_router: the routes of iridescent_xdp/bench/routes.py, and nothing else. It is
  * what the suite "functions" compares the winner of the search with.
  *
  * How it is specialized: all routes forward, over one interface, and no neighbour is missing. IPv4

@@ -14,7 +14,7 @@
 #include "cursor.h"
 #include "router_tables.h"
 
-SPEC_ENUM(tuning, lookup, LOOKUP_TRIE, "how routes are kept: LPM trie, flat table (IPv4), nested ifs",
+SPEC_ENUM(tuning, lookup, LOOKUP_TRIE, "how routes are kept: LPM trie, flat table (IPv6: nested ifs), nested ifs",
 	  LOOKUP_TRIE, LOOKUP_FLAT, LOOKUP_IFS);
 SPEC_ENUM(tuning, hot_keys, HOT_0,
 	  "frequent destinations before the look-up: so many compares, or a table with one (IPv4)",
@@ -56,7 +56,7 @@ static __always_inline __u32 find_hop6(const __be32 *destination)
 		key.address[i] = net32(destination[i]);
 	if (hot_keys != HOT_TABLE && SPEC_FOUND_HOT(hot_keys, hot6, &key, &hop))
 		return hop;
-	return lookup == LOOKUP_IFS ? ifs6(&key) : trie6(destination);
+	return lookup == LOOKUP_TRIE ? trie6(destination) : ifs6(&key);
 }
 
 /* Destinations that no router forwards: 0/8, 127/8 and class D and E (RFC 1812, 5.3.7). */

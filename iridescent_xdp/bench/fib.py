@@ -35,7 +35,7 @@ from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
 from traffic.testbed import Testbed, inside
 
-PASSES = 4
+PASSES, ROUTES = 4, 1000
 XDP_REDIRECT = 4
 OUT, PEER = "out0", "peer0"
 PERMANENT = 0x80  # NUD_PERMANENT of <linux/neighbour.h>
@@ -52,7 +52,7 @@ _SYSCTLS = (
 def fib(options: Options) -> list[Result]:
     """Program time of both, and ``peer_ratio``."""
     case, builder = Case(suite="peers", name="router/fib"), Builder("llvm")
-    subject = RouterSubject()
+    subject = RouterSubject(ROUTES)
     stream = subject.stream("low")
     with Testbed() as testbed, inside(testbed.dut), on_cpu(cpus()[1]):
         egress = _kernel_routes()
@@ -90,7 +90,7 @@ def _kernel_routes() -> Egress:
             lladdr = routes.neighbour(hop).hex(":")
             for gateway in _gateways(hop).values():
                 netlink.neigh("replace", dst=gateway, lladdr=lladdr, ifindex=index, state=PERMANENT)
-        for entry in routes.entries():
+        for entry in routes.entries(ROUTES):
             gateway = _gateways(entry.hop)[entry.prefix.version]
             family = {4: 2, 6: 10}[entry.prefix.version]
             netlink.route(

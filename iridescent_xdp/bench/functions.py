@@ -12,6 +12,7 @@ from iridescent_xdp.bench.mixes import LOCALITIES, edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.subject import Subject
+from iridescent_xdp.bench.subject_router import RouterSubject
 from iridescent_xdp.bench.subjects import subjects
 from iridescent_xdp.bench.throughput import live_figures
 from iridescent_xdp.bench.winner import find_winner
@@ -24,6 +25,7 @@ from traffic.generator import StreamTimer
 from traffic.mix_shares import Locality
 from traffic.mix_stream import Stream
 
+LOOKUP_ROUTES = 1000
 PASSES = 4  # of the stream in one measurement
 
 
@@ -45,11 +47,19 @@ def _case(subject: Subject, locality: Locality, options: Options) -> list[Result
             timer.repeat *= options.pick(PASSES, 1)
             winner = find_winner(rig, timer, options, f"functions/{case.name}")
             timed = _times(case, rig, timer, locality, winner, options)
-            if subject.name == "router":
-                timed += lookup(case, rig, timer, options)
+        if subject.name == "router":
+            timed += _lookup(case, locality, options)
         if subject.name == "filter":
             timed.append(_half(case, rig, locality, winner, options))
     return timed + live_figures(case, builder, subject, stream, winner, options)
+
+
+def _lookup(case: Case, locality: Locality, options: Options) -> list[Result]:
+    """The look-up alone, among fewer routes."""
+    subject, builder = RouterSubject(LOOKUP_ROUTES), Builder("llvm")
+    with Rig(builder, subject) as rig, StreamTimer(builder, subject.stream(locality)) as timer:
+        rig.learn(timer)
+        return lookup(case, rig, timer, options)
 
 
 def _half(case: Case, rig: Rig, locality: Locality, winner: Variant, options: Options) -> Result:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The router with 1,000 routes."""
+"""The router with its routes."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class RouterFunction(LiveRoutes):
 
     def __init__(self, template: Template, tables: object = None) -> None:
         super().__init__(template, tables)
-        self._compiled: dict[tuple[int, int], Compiled] = {}
+        self._compiled: dict[tuple[tuple[int, ...], int], Compiled] = {}
 
     def apply(self, state: State, changes: Sequence[object]) -> None:
         """SetRoute and DeleteRoute; what was compiled is old afterwards."""
@@ -65,38 +65,44 @@ class RouterFunction(LiveRoutes):
 
     def compile_tables(self, variant: Variant) -> Compiled:
         """Nested ifs when they are wanted, and as many hot destinations as the point says."""
-        constants = self.template.constants
-        ifs = variant["lookup"] == constants["LOOKUP_IFS"]
-        table = variant["hot_keys"] == constants["HOT_TABLE"]
+        ifs = self._in_ifs(variant)
+        table = variant["hot_keys"] == self.template.constants["HOT_TABLE"]
         hot = 0 if table else int(self.template.point("hot_keys").show(variant["hot_keys"]))
         if not ifs and not hot:
             return Compiled()
         self._known()
-        if (int(ifs), hot) not in self._compiled:
+        if (ifs, hot) not in self._compiled:
             made_from = repr((ifs, hot, self._numbered(ifs, hot), self._seen)).encode()
-            self._compiled[int(ifs), hot] = Compiled(
+            self._compiled[ifs, hot] = Compiled(
                 nodes=Later(lambda: self._nodes(ifs, hot)),
                 digest=hashlib.sha256(made_from).hexdigest(),
             )
-        return self._compiled[int(ifs), hot]
+        return self._compiled[ifs, hot]
 
     def compiled_from_tables(self, variant: Variant) -> bool:
         """All but the tries: changes do not touch the other tables."""
         trie = variant["lookup"] == self.template.constants["LOOKUP_TRIE"]
         return not trie or bool(variant["hot_keys"])
 
-    def _numbered(self, ifs: bool, hot: int) -> list[tuple[int, ...]]:
+    def _in_ifs(self, variant: Variant) -> tuple[int, ...]:
+        """The families whose routes are nested ifs."""
+        constants = self.template.constants
+        if variant["lookup"] == constants["LOOKUP_IFS"]:
+            return (4, 6)
+        return (6,) if variant["lookup"] == constants["LOOKUP_FLAT"] else ()
+
+    def _numbered(self, ifs: tuple[int, ...], hot: int) -> list[tuple[int, ...]]:
         """The hops' numbers in the code: they are given anew by each process, and an object is
         kept for longer."""
-        routes = self._routes.items() if ifs else ()
+        routes = [(n, hop) for n, hop in self._routes.items() if n.version in ifs]
         told = [(n.version, int(n.network_address), n.prefixlen, hop) for n, hop in routes]
         return [*told, *((f, a, self._hop_of(f, a)) for f, a in self._hottest(hot))]
 
-    def _nodes(self, ifs: bool, hot: int) -> dict[str, Node]:
+    def _nodes(self, ifs: tuple[int, ...], hot: int) -> dict[str, Node]:
         self._known()
         nodes: dict[str, Node] = {}
         for family in (4, 6):
-            if ifs:
+            if family in ifs:
                 nodes[f"ifs{family}"] = self._ifs(family)
             if hot:
                 nodes[f"hot{family}"] = self._hot(family, hot)
@@ -129,7 +135,8 @@ class RouterFunction(LiveRoutes):
         """Too many routes to compile, no destination seen, or no room in the flat table."""
         self._known()
         constants = self.template.constants
-        if variant["lookup"] == constants["LOOKUP_IFS"] and len(self._routes) > IFS_LIMIT:
+        ifs = self._in_ifs(variant)
+        if sum(network.version in ifs for network in self._routes) > IFS_LIMIT:
             return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
         room, flat = self.map_entries()["flat_chunks"], constants["LOOKUP_FLAT"]
         if variant["lookup"] == flat and self._flat_table().count > room:

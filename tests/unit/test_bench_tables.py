@@ -31,7 +31,7 @@ def addresses(frame: bytes) -> tuple[IPv4Address | IPv6Address, IPv4Address | IP
 
 
 def test_the_routes_are_mixed_as_announced() -> None:
-    entries = routes.entries()
+    entries = routes.entries(1000)
     prefixes = [entry.prefix for entry in entries]
     assert len(set(prefixes)) == 1000
     assert sum(p.version == 6 for p in prefixes) == 100
@@ -51,7 +51,8 @@ def test_the_routes_are_mixed_as_announced() -> None:
 
 @pytest.mark.parametrize("locality", LOCALITIES)
 def test_every_packet_has_a_route_and_every_route_packets(locality: Locality) -> None:
-    stream, known = routed_traffic(locality), {entry.prefix for entry in routes.entries()}
+    stream = routed_traffic(locality, 1000)
+    known = {entry.prefix for entry in routes.entries(1000)}
     hit: Counter[object] = Counter()
     for frame, count in zip(stream.packets, np.bincount(stream.sequence), strict=True):
         _, destination = addresses(frame)
