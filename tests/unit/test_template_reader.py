@@ -201,7 +201,7 @@ def test_the_filter_says_what_the_operator_is_told() -> None:
         "no_ip_options": (PointClass.NARROWING, "false, true"),
         "no_fragments": (PointClass.NARROWING, "false, true"),
         "only_protocol": (PointClass.NARROWING, "0, or observed"),
-        "set_layout": (PointClass.TUNING, "trie, hash"),
+        "set_layout": (PointClass.TUNING, "trie, hash, bits, ifs"),
         "counter_batch": (PointClass.TUNING, "1, 16, 64"),
         "default_action": (PointClass.POLICY, "pass, drop"),
         "fragments": (PointClass.POLICY, "match, pass, drop"),

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the load balancer reads of a packet, and what it puts in front: IP in IP, or GUE variant 1
+ * (draft-ietf-intarea-gue: an IP header directly behind UDP). */
+#ifndef IRIDESCENT_L4LB_PACKET_H
+#define IRIDESCENT_L4LB_PACKET_H
+
+#include "checksum.h"
+#include "cursor.h"
+#include "l4lb_tables.h"
+
+enum l4lb_protocols {
+	PROTOCOL_ICMP = 1,
+	PROTOCOL_IPIP = 4,
+	PROTOCOL_IPV6 = 41,
+	PROTOCOL_ICMPV6 = 58,
+};
+
+#define ETHERNET_BYTES	 14
+#define GUE_PORT	 6080
+#define GUE_SOURCE_FIRST 0xc000 /* dynamic ports, RFC 6335 */
+#define FRAGMENT_MASK	 0x3fff /* offset and "more fragments" */
+#define OUTER_HOPS	 64
+#define DONT_FRAGMENT	 0x4000
+
+enum packet_kinds {
+	KIND_FLOW,
+	KIND_FRAGMENT,
+	KIND_ICMP,
+	KIND_ERROR, /* an ICMP error, by the flow that it is about */
+};
+
+struct packet {
+	__u32 source[4]; /* host byte order; IPv4: the first word */
+	__u32 destination[4];
+	__u32 ports; /* the source's in the upper half */
+	__u32 first; /* the IP header's first word, network byte order */
+	__u32 length; /* of the IP packet */
+	__u32 rest; /* bytes of it behind what was parsed */
+	__u8 protocol;
+	__u8 six;
+	__u8 kind;
+	__u8 tcp_flags;
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest;
+};
+
+/* Behind an IP header: the next `size` bytes, if the IP packet has as many. */
+static __always_inline void *take_within(struct cursor *at, struct packet *p, __u32 size)
+{
+	if (p->rest < size)
+		return NULL;
+	p->rest -= size;
+	return take(at, size);
+}
+
+static __always_inline void read_address(__u32 *to, const __be32 *from, int six)
+{
+	to[0] = net32(from[0]);
+	if (!six)
+		return;
+	to[1] = net32(from[1]);
+	to[2] = net32(from[2]);
+	to[3] = net32(from[3]);
+}
+
+/* Word by word: an index that is not constant would keep the packet's fields out of registers. */
+static __always_inline void copy_address(__u32 *to, const __u32 *from, int six)
+{
+	to[0] = from[0];
+	if (!six)
+		return;
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static __always_inline int address_differs(const __u32 *one, const __u32 *other, int six)
+{
+	if (!six)
+		return one[0] != other[0];
+	return ((one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]) |
+		(one[3] ^ other[3])) != 0;
+}
+
+static __always_inline struct flow_key flow_of(const struct packet *p)
+{
+	struct flow_key key = {};
+
+	copy_address(key.source, p->source, p->six);
+	copy_address(key.destination, p->destination, p->six);
+	key.ports = p->ports;
+	key.family = p->six ? 6 : 4;
+	key.protocol = p->protocol;
+	key.wide = p->kind == KIND_FRAGMENT;
+	return key;
+}
+
+static __always_inline struct service_key service_of(const struct packet *p)
+{
+	struct service_key key = {};
+
+	copy_address(key.destination, p->destination, p->six);
+	key.wide = p->kind == KIND_FRAGMENT || p->kind == KIND_ICMP;
+	key.port = key.wide ? 0 : p->ports & 0xffff;
+	key.family = p->six ? 6 : 4;
+	key.protocol = p->protocol;
+	return key;
+}
+
+/* A SYN without ACK. */
+static __always_inline int opens_flow(const struct packet *p)
+{
+	return (p->tcp_flags & 0x12) == 0x02;
+}
+
+static __always_inline __u32 overhead_of(int six, int gue)
+{
+	return (six ? sizeof(struct ipv6_header) : sizeof(struct ipv4_header)) +
+	       (gue ? UDP_BYTES : 0);
+}
+
+static __always_inline int is_icmp_error(int six, __u8 type)
+{
+	if (six) /* unreachable, packet too big, time exceeded, parameter problem */
+		return type >= 1 && type <= 4;
+	return type == 3 || type == 11 || type == 12;
+}
+
+/* The MAC addresses: to the gateway, from whom the frame came to. */
+static __always_inline void write_ethernet(void *data, const void *old, __u64 gateway, __u16 type)
+{
+	__u16 own_first = *(const __u16 *)old;
+	__u32 own_last = *(const __u32 *)(old + 2);
+
+	*(__u64 *)data = gateway | (__u64)own_first << 48;
+	*(__u32 *)(data + 8) = own_last;
+	*(__u16 *)(data + 12) = net16(type);
+}
+
+static __always_inline void write_udp(void *to, __u32 port, __u32 inner)
+{
+	*(__u32 *)to = net32(port << 16 | GUE_PORT);
+	*(__u32 *)(to + 4) = net32((inner + UDP_BYTES) << 16); /* no checksum; IPv6: RFC 6935 */
+}
+
+static __always_inline int encapsulate4(struct xdp_md *ctx, const struct packet *p,
+					const struct backend *backend, int gue, __u32 port)
+{
+	const __u32 overhead = overhead_of(false, gue);
+	__u32 tos = p->first & 0xff00, length = net16(p->length + overhead); /* as in memory */
+	__u32 sum = backend->header_sum + tos + length;
+	struct ipv4_header *ip;
+	void *data;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
+		return false;
+	data = (void *)(long)ctx->data;
+	if (data + overhead + ETHERNET_BYTES > (void *)(long)ctx->data_end)
+		return false;
+	write_ethernet(data, data + overhead, backend->gateway, ETHERTYPE_IPV4);
+	ip = data + ETHERNET_BYTES;
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = ~((sum & 0xffff) + (sum >> 16));
+	*(__u32 *)ip = 0x45 | tos | length << 16;
+	*(__u32 *)&ip->id = net32(DONT_FRAGMENT);
+	*(__u32 *)&ip->ttl = OUTER_HOPS | (gue ? PROTOCOL_UDP : PROTOCOL_IPIP) << 8 | sum << 16;
+	ip->source = backend->source[0];
+	ip->destination = backend->address[0];
+	if (gue)
+		write_udp(ip + 1, port, p->length);
+	return true;
+}
+
+static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet *p,
+					const struct backend *backend, int gue, __u32 port)
+{
+	const __u32 overhead = overhead_of(true, gue);
+	__u32 payload = p->length + (gue ? UDP_BYTES : 0);
+	struct ipv6_header *ip;
+	void *data;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
+		return false;
+	data = (void *)(long)ctx->data;
+	if (data + overhead + ETHERNET_BYTES > (void *)(long)ctx->data_end)
+		return false;
+	write_ethernet(data, data + overhead, backend->gateway, ETHERTYPE_IPV6);
+	ip = data + ETHERNET_BYTES;
+	*(__u32 *)ip = p->first; /* traffic class and flow label are the inner ones */
+	*(__u32 *)&ip->payload_length =
+		net32(payload << 16 | (gue ? PROTOCOL_UDP : PROTOCOL_IPV6) << 8 | OUTER_HOPS);
+	for (__u32 i = 0; i < 4; i++) {
+		ip->source[i] = backend->source[i];
+		ip->destination[i] = backend->address[i];
+	}
+	if (gue)
+		write_udp(ip + 1, port, p->length);
+	return true;
+}
+
+/* Turns an echo request at `icmp` into its reply; the time to live stays. */
+static __always_inline int answer_echo(struct xdp_md *ctx, int six, struct icmp_header *icmp)
+{
+	void *data = (void *)(long)ctx->data;
+	__u32 *word = data + ETHERNET_BYTES + (six ? 8 : 12);
+	const __u32 words = six ? 4 : 1;
+	__u16 *mac = data, before = *(__u16 *)icmp;
+
+	if (data + ETHERNET_BYTES + (six ? 40 : 20) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	for (__u32 i = 0; i < 3; i++) {
+		__u16 kept = mac[i];
+
+		mac[i] = mac[i + 3];
+		mac[i + 3] = kept;
+	}
+	for (__u32 i = 0; i < words; i++) {
+		__u32 kept = word[i];
+
+		word[i] = word[i + words];
+		word[i + words] = kept;
+	}
+	icmp->type = six ? 129 : 0;
+	icmp->checksum = update_checksum(icmp->checksum, before, *(__u16 *)icmp);
+	return XDP_TX;
+}
+
+#endif
