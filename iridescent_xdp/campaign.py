@@ -25,6 +25,7 @@ from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
 OBSERVE_S = 0.3
+ENOUGH_LOOKS, WANTED_LOOKS = 500, 4000  # packets that were looked at
 TRIAL_TIMEOUT_S = 10.0
 FINALISTS = 3
 FINAL_SAMPLES = 100_000
@@ -53,16 +54,7 @@ class Campaign:
     def _observe(self) -> Observation:
         controller, function = self.controller, self.plan.function
         before = function.hits(controller.state)
-        code = controller.builder.variant(function, self.plan.generic, Role.OBSERVE)
-        with controller.state.load(code, "observing") as observing:
-            seen = observe(
-                controller.board,
-                controller.builder,
-                observing,
-                controller.live,
-                seconds=OBSERVE_S,
-                shift=self.plan.generic["observe_shift"],
-            )
+        seen = self._look(self.plan.generic["observe_shift"])
         after = function.hits(controller.state)
         if before is not None and after is not None:
             function.learn(after - before)
@@ -73,6 +65,24 @@ class Campaign:
             "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
         )
         return seen
+
+    def _look(self, shift: int) -> Observation:
+        """One packet in 2^``shift`` is looked at; when that was too few, more of the next ones."""
+        controller, function = self.controller, self.plan.function
+        code = controller.builder.variant(function, self.plan.generic, Role.OBSERVE)
+        with controller.state.load(code, "observing") as observing:
+            while True:
+                seen = observe(
+                    controller.board,
+                    controller.builder,
+                    observing,
+                    controller.live,
+                    seconds=OBSERVE_S,
+                    shift=shift,
+                )
+                if not shift or not seen.packets or seen.packets >> shift >= ENOUGH_LOOKS:
+                    return seen
+                shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))
 
     def _space(self) -> Space:
         """The operator's space without narrowings that the traffic would miss all the time."""

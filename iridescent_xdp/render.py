@@ -196,9 +196,28 @@ def template_view(facts: Facts) -> list[RenderableType]:
         maps.add_row(m["name"], m["type"], *size, escape(m["doc"]))
     lines = [f"{facts['template']}: {facts['space_size']:,} variants, observed values not counted"]
     lines += [f"table {t['name']} (struct {t['key']}): {t['doc']}" for t in facts["tables"]]
+    lines += [
+        f"{p['name']}: only the LLVM toolchain can fold {', '.join(p['llvm_only'])}"
+        for p in facts["points"]
+        if p["llvm_only"]
+    ]
     for name, tool in facts["toolchains"].items():
         lines.append(f"toolchain {name}: {'' if tool['ok'] else 'missing: '}{tool['detail']}")
     return [points, Text(""), maps, Text(""), *(Text(line) for line in lines)]
+
+
+def effort_view(facts: Facts) -> list[RenderableType]:
+    """The lines of a template that are there for specialization's sake."""
+    effort = facts["effort"]
+    table = _table("where", "counted as", "line")
+    for line in effort["lines"]:
+        table.add_row(line["where"], line["kind"], escape(line["text"]))
+    sentence = (
+        f"{facts['template']}: {effort['marked']} marked lines, at most {effort['wanted']} wanted; "
+        f"{effort['policy']} policy, {effort['frame']} frame, {effort['read']} reads; "
+        f"{effort['python']} lines of Python"
+    )
+    return [table, Text(""), Text(sentence, style="" if effort["within"] else "yellow")]
 
 
 def explain_view(facts: Facts) -> list[RenderableType]:

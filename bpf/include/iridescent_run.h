@@ -32,8 +32,8 @@ SPEC_CONSTANT(spec_role, "spec:role");
 SPEC_RANGE(policy, sample_shift, 3, 0, 12,
 	   "while a variant is measured, one packet in 2^n is timed");
 
-SPEC_RANGE(policy, observe_shift, 4, 0, 16,
-	   "before a search, one packet in 2^n is looked at");
+SPEC_RANGE(policy, observe_shift, 8, 0, 16,
+	   "before a search, one packet in 2^n is looked at; more when few packets come");
 SPEC_RANGE(policy, key_depth, 14, 6, 16, "2^n keys are remembered while packets are looked at");
 
 struct arm_stats {

@@ -3,33 +3,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from iridescent_xdp.decision.embed import forgets
+from iridescent_xdp.decision.ir_text import MASK
 from iridescent_xdp.decision.lowering import lowered
 from iridescent_xdp.decision.nodes import (
     U32_MAX,
+    Decision,
     Field,
     If,
+    Least,
     Node,
     Result,
     Test,
     fields_tested,
+    parts_of,
     topological,
 )
 
 
-def emit_c(node: Node, *, function: str, key_struct: str) -> str:
+def emit_c(decision: Decision, *, function: str, key_struct: str) -> str:
     """``static __always_inline __u32 function(const struct key_struct *key)`` that decides.
 
     Needs ``__u32`` and ``__always_inline``; compiles without warnings under -Wall -Wextra.
     Each test is printed once, behind a label when something jumps to it.
     """
-    fields = fields_tested(node)
-    local = {field: f"f{number}" for number, field in enumerate(fields)}
-    lines = [f"static __always_inline __u32 {function}(const struct {key_struct} *key)", "{"]
-    lines += [f"\tconst __u32 {local[field]} = key->{field};" for field in fields]
-    lines.append("" if fields else "\t(void)key;")
-    lines += _body(node, local)
-    lines.append("}")
-    return "\n".join(lines) + "\n"
+    parts = parts_of(decision)
+    if not forgets(parts):
+        fields = {field: f"key->{field}" for field in fields_tested(decision)}
+        head = _head(f"{function}(const struct {key_struct} *key)")
+        unused = [] if fields else ["\t(void)key;"]
+        return "\n".join([*head, *unused, *_decide(parts[0], fields), "}"]) + "\n"
+    return _least(parts, function, key_struct)
+
+
+def _head(prototype: str) -> list[str]:
+    return [f"static __always_inline __u32 {prototype}", "{"]
+
+
+def _least(parts: Sequence[Node], function: str, key_struct: str) -> str:
+    """The smallest result; fields and results go through the odd halves of stack slots, see
+    ``ir_text.least``.
+    """
+    fields = fields_tested(Least(tuple(parts)))
+    slot = {field: f"slots[{2 * number + 1}]" for number, field in enumerate(fields)}
+    read = {field: f"{place} ^ {MASK:#x}u" for field, place in slot.items()}
+    text: list[str] = []
+    for number, part in enumerate(parts):
+        text += [*_head(f"{function}__{number}(const volatile __u32 *slots)"), "\t(void)slots;"]
+        text += [*_decide(part, {field: read[field] for field in fields_tested(part)}), "}", ""]
+    text += _head(f"{function}(const struct {key_struct} *key)")
+    text.append(f"\tvolatile __u32 slots[{2 * len(fields) + 2}] __attribute__((aligned(8)));")
+    text += ["\t__u32 best = 0xffffffffu, found;", "", "\t(void)key;"]
+    text += [f"\t{slot[field]} = key->{field} ^ {MASK:#x}u;" for field in fields]
+    result = f"slots[{2 * len(fields) + 1}]"
+    for number in range(len(parts)):
+        text.append(f"\t{result} = {function}__{number}(slots) ^ {MASK:#x}u;")
+        text.append(f"\tfound = {result} ^ {MASK:#x}u;")
+        text += ["\tif (found < best)", "\t\tbest = found;"]
+    return "\n".join([*text, "\treturn best;", "}"]) + "\n"
+
+
+def _decide(node: Node, value: Mapping[Field, str]) -> list[str]:
+    """The body of a function; ``value`` says where each field is read, once."""
+    local = {field: f"f{number}" for number, field in enumerate(value)}
+    lines = [f"\tconst __u32 {local[field]} = {read};" for field, read in value.items()]
+    return [*lines, "", *_body(node, local)]
 
 
 def _body(root: Node, local: dict[Field, str]) -> list[str]:

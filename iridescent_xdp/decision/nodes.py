@@ -107,8 +107,35 @@ class Result:
 Node = If | Result
 
 
-def evaluate(node: Node, key: Mapping[Field, int]) -> int:
+@dataclass(frozen=True, slots=True, eq=False)
+class Least:
+    """The smallest result of several graphs: a first match whose number is its place.
+
+    Parts of a table that ask of different fields are searched one after the other; in one graph
+    their sizes would be multiplied. Only the root of a decision can be one.
+    """
+
+    parts: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("the least of several results needs one graph at least")
+
+
+Decision = Node | Least
+
+
+def parts_of(decision: Decision) -> tuple[Node, ...]:
+    """The graphs that a decision is made of."""
+    return decision.parts if isinstance(decision, Least) else (decision,)
+
+
+def evaluate(decision: Decision, key: Mapping[Field, int]) -> int:
     """The result for ``key``; raises KeyError when a tested field is missing from it."""
+    return min(_result(node, key) for node in parts_of(decision))
+
+
+def _result(node: Node, key: Mapping[Field, int]) -> int:
     while isinstance(node, If):
         node = node.then if node.test.holds(key[node.test.field]) else node.otherwise
     return node.value
@@ -136,9 +163,9 @@ def topological(node: Node) -> list[Node]:
     return finished
 
 
-def count_nodes(node: Node) -> int:
+def count_nodes(decision: Decision) -> int:
     """How many distinct nodes are reachable, results included."""
-    return len(topological(node))
+    return len({node for part in parts_of(decision) for node in topological(part)})
 
 
 def depth(node: Node) -> int:
@@ -153,7 +180,7 @@ def depth(node: Node) -> int:
     return longest[node]
 
 
-def fields_tested(node: Node) -> list[Field]:
+def fields_tested(decision: Decision) -> list[Field]:
     """The fields that some test looks at, in the order of ``topological``."""
-    tests = (current.test for current in topological(node) if isinstance(current, If))
-    return list(dict.fromkeys(test.field for test in tests))
+    nodes = (node for part in parts_of(decision) for node in topological(part))
+    return list(dict.fromkeys(node.test.field for node in nodes if isinstance(node, If)))

@@ -108,9 +108,7 @@ class _Words:
         base = boundaries[0][0]
         parts = _parts(boundaries, base, shift)
         edges = [base + (word << shift) for word, _ in parts] + [base + (1 << (shift + WORD))]
-        counts = [
-            self._asked.between(low, high) for low, high in pairwise(edges)
-        ]
+        counts = [self._asked.between(low, high) for low, high in pairwise(edges)]
 
         def leaf(number: int) -> Node:
             below = parts[number][1]

@@ -15,9 +15,12 @@ from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
 
-from iridescent_xdp.decision.nodes import Node
-from iridescent_xdp.template import Template, bpf_directory
+from iridescent_xdp.decision.ir_table import IrTable
+from iridescent_xdp.decision.nodes import Decision
+from iridescent_xdp.template import Template, source_digest
 from iridescent_xdp.variant import Variant
+
+Code = Decision | IrTable  # of a compiled table
 
 MAP_FD_BASE = 0x4D50_0000
 ENTRY = "iridescent_entry"
@@ -34,12 +37,12 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be built. ``tables`` maps a table's name to its decision code."""
+    """What is to be built. ``tables`` maps a table's name to its code."""
 
     template: Template
     variant: Variant
     role: Role
-    tables: Mapping[str, Node] = field(default_factory=dict)
+    tables: Mapping[str, Code] = field(default_factory=dict)
     tables_digest: str = ""
 
     def constants(self) -> dict[str, int]:
@@ -81,18 +84,3 @@ def own_digest() -> str:
     package = Path(__file__).resolve().parent
     files = sorted({*package.glob("*.py"), *(package.parent / "decision").glob("*.py")})
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-
-
-def source_digest(path: Path) -> str:
-    """The digest of a template and of every header it can see."""
-    headers = sorted({*path.parent.glob("*.h"), *(bpf_directory() / "include").glob("*.h")})
-    stamps = tuple((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (path, *headers))
-    return _digest(stamps)
-
-
-@lru_cache(maxsize=64)
-def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for name, _, _ in stamps:
-        digest.update(Path(name).read_bytes())
-    return digest.hexdigest()

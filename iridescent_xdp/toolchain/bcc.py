@@ -16,10 +16,16 @@ from importlib import import_module
 from types import ModuleType
 
 from iridescent_xdp.decision.emit_c import emit_c
+from iridescent_xdp.decision.ir_table import IrTable
+from iridescent_xdp.decision.nodes import count_nodes
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
 from iridescent_xdp.template import include_flags
 from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest
 from iridescent_xdp.toolchain.headers import kernel_headers
+from iridescent_xdp.toolchain.tables import codes
+
+# its LLVM takes some 0.3 ms for each, and ends the process where jumps get too long
+NODES_MOST = 6_000
 
 
 class BccToolchain(Toolchain):
@@ -38,11 +44,7 @@ class BccToolchain(Toolchain):
 
     def compile(self, request: Request) -> bytes:
         """Compile with bcc and take the instructions before they are loaded."""
-        text = request.template.path.read_text()
-        for table in request.template.tables:
-            if table.name in request.tables:
-                node = request.tables[table.name]
-                text += "\n" + emit_c(node, function=table.name, key_struct=table.key)
+        text = request.template.path.read_text() + _tables(request)
         flags = [f"-DSPEC_VALUE_{name}={value}u" for name, value in request.constants().items()]
         flags += [f"-D{name}={value}" for name, value in request.defines().items()]
         flags += ["-DIRIDESCENT_BCC", "-w", *include_flags(request.template.path)]
@@ -59,6 +61,26 @@ class BccToolchain(Toolchain):
         if not insns:
             raise ToolchainError("bcc gave no program", cure="end it with SPEC_PROGRAM(...)")
         return bytes(insns)
+
+
+def _tables(request: Request) -> str:
+    """The compiled tables as C. Raises ToolchainError for what C cannot say, or takes too long."""
+    text = ""
+    for table, code in codes(request):
+        if isinstance(code, IrTable):
+            raise ToolchainError(
+                f"not built: table '{table.name}' is written in LLVM IR, bcc compiles C only",
+                cure='use toolchain = "llvm"',
+            )
+        nodes = count_nodes(code)
+        if nodes > NODES_MOST:
+            raise ToolchainError(
+                f"not built: table '{table.name}' has {nodes:,} tests and results, with bcc at "
+                f"most {NODES_MOST:,} are compiled: it takes seconds",
+                cure='use toolchain = "llvm"',
+            )
+        text += "\n" + emit_c(code, function=table.name, key_struct=table.key)
+    return text
 
 
 def _import_bcc() -> ModuleType:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """LLVM in the process: clang once per template, then constants are linked in per variant.
 
-The template's bitcode (optimization passes off) is kept on disk by content digest, and inlined
-once per process. Per variant a small module defines the point constants; it is linked in,
-everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
+The template's bitcode (optimization passes off) comes with the package, or is made by clang and
+kept on disk by content digest; it is inlined once per process. Per variant a small module defines
+the point constants; it is linked in, everything but the entry becomes internal, and the O2 pipeline
+folds what can be folded.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
@@ -22,12 +23,14 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
+from iridescent_xdp.decision.ir_table import IrTable
 from iridescent_xdp.decision.splice import splice
 from iridescent_xdp.errors import MissingFeatureError, ToolchainError
-from iridescent_xdp.template import include_flags
-from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest, source_digest
+from iridescent_xdp.template import include_flags, source_digest
+from iridescent_xdp.toolchain import prebuilt
+from iridescent_xdp.toolchain.base import ENTRY, Request, Toolchain, own_digest
 from iridescent_xdp.toolchain.cache import cache_directory, store
-from iridescent_xdp.toolchain.tables import bodies, embedded
+from iridescent_xdp.toolchain.tables import bodies, codes, embedded
 
 TRIPLE, CPU = "bpfel", "v3"
 PREPARE = ("always_inliner", "global_dead_code_eliminate", "sroa", "simplify_cfg")
@@ -98,6 +101,9 @@ class LlvmToolchain(Toolchain):
             tables = embedded(request)
             for name, table in tables.items():
                 module.link_in(llvm.parse_assembly(table.ir(function=name)))
+            for _, code in codes(request):
+                if isinstance(code, IrTable):
+                    module.link_in(checked_ir(code))
             _internalize(module)
             self._whole_o2(module)
             insns = instructions_of(self._machine.emit_object(module))
@@ -135,6 +141,22 @@ class LlvmToolchain(Toolchain):
 
 
 def template_bitcode(request: Request) -> bytes:
+    """The template as bitcode: from the package, else from the cache or from clang.
+
+    Raises ToolchainError, and MissingFeatureError when only clang could do it and is not there.
+    """
+    path = request.template.path
+    carried = prebuilt.bitcode(path)
+    if carried is not None:
+        return carried
+    try:
+        find_clang()
+    except MissingFeatureError as error:
+        raise prebuilt.missing(path, f"clang ({error.message})", error.cure) from error
+    return clang_bitcode(request)
+
+
+def clang_bitcode(request: Request) -> bytes:
     """The template as bitcode, from the cache or from clang. Raises ToolchainError."""
     path = request.template.path
     key = hashlib.sha256(f"{source_digest(path)} {clang_version()}".encode()).hexdigest()
@@ -142,10 +164,10 @@ def template_bitcode(request: Request) -> bytes:
     if kept.is_file():
         return kept.read_bytes()
     defines = [f"-D{name}={value}" for name, value in request.defines().items()]
-    flags = ["-Xclang", "-disable-llvm-passes", "-emit-llvm", "-c", "-o", "-", str(path)]
-    run = subprocess.run(
-        [find_clang(), *clang_flags(path), *defines, *flags], capture_output=True, check=False
-    )
+    # the bitcode keeps the file's name as it is given: it must not tell where it was built
+    flags = ["-Xclang", "-disable-llvm-passes", "-emit-llvm", "-c", "-o", "-", path.name]
+    command = [find_clang(), *clang_flags(path), *defines, *flags]
+    run = subprocess.run(command, capture_output=True, check=False, cwd=path.parent)
     if run.returncode != 0:
         lines = [s for s in run.stderr.decode(errors="replace").splitlines() if "error" in s]
         raise ToolchainError(f"clang refuses {path.name}: {lines[0] if lines else 'unknown error'}")
@@ -156,6 +178,39 @@ def template_bitcode(request: Request) -> bytes:
 def _constants_ir(constants: Mapping[str, int]) -> str:
     lines = [f"@{name} = constant i32 {value}" for name, value in constants.items()]
     return "\n".join(lines) + "\n"
+
+
+def checked_ir(table: IrTable) -> llvm.ModuleRef:
+    """The module of a table that is written in LLVM IR.
+
+    Raises ToolchainError when it is not valid, lacks the function, or needs more than code.
+    """
+    name = table.function
+    try:
+        module = llvm.parse_assembly(table.text)
+        module.verify()
+    except RuntimeError as error:
+        line = next((s for s in str(error).splitlines() if s.strip()), "")
+        raise ToolchainError(f"the IR of table '{name}' is not valid: {line}") from error
+    defined = {f.name for f in module.functions if not f.is_declaration}
+    if name not in defined:
+        raise ToolchainError(f"the IR of table '{name}' does not define a function of that name")
+    unknown = [
+        f.name
+        for f in module.functions
+        if f.is_declaration and f.name not in table.graphs and not f.name.startswith("llvm.")
+    ]
+    if unknown:
+        raise ToolchainError(
+            f"the IR of table '{name}' calls '{unknown[0]}', which nobody defines",
+            cure="call decision graphs of its own, or write it out",
+        )
+    for variable in module.global_variables:
+        raise ToolchainError(
+            f"the IR of table '{name}' has a global variable '{variable.name}'",
+            cure="a program has no memory of its own: put numbers into the code",
+        )
+    return module
 
 
 def _internalize(module: llvm.ModuleRef) -> None:

@@ -1,31 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The compiled tables of a request, ready for either toolchain."""
+"""The compiled tables of a request, ready for LLVM."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from iridescent_xdp.decision.embed import EmbeddedTable
-from iridescent_xdp.decision.nodes import Field, Node
-from iridescent_xdp.template import Template
-from iridescent_xdp.toolchain.base import Request
+from iridescent_xdp.decision.ir_table import IrTable
+from iridescent_xdp.decision.nodes import Decision, Field
+from iridescent_xdp.errors import ConfigError, ToolchainError
+from iridescent_xdp.template import TableSpec, Template
+from iridescent_xdp.toolchain.base import Code, Request
+
+
+def codes(request: Request) -> Iterator[tuple[TableSpec, Code]]:
+    """The tables of the template that the request has code for."""
+    for table in request.template.tables:
+        if table.name in request.tables:
+            yield table, request.tables[table.name]
 
 
 def embedded(request: Request) -> dict[str, EmbeddedTable]:
-    """By name, those of the template's tables that the request has decision code for."""
-    return {
-        table.name: _embedded(request.tables[table.name], request.template, table.key, number)
-        for number, table in enumerate(request.template.tables)
-        if table.name in request.tables
-    }
+    """Decision graphs by the names of their functions, those that IR code asks included.
+
+    Raises ToolchainError when one is too large, or asks for what is not in the key.
+    """
+    found: dict[str, EmbeddedTable] = {}
+    for table, code in codes(request):
+        graphs = code.graphs if isinstance(code, IrTable) else {table.name: code}
+        for name, graph in graphs.items():
+            found[name] = _embedded(graph, request.template, table.key, len(found))
+    return found
 
 
 @lru_cache(maxsize=64)
-def _embedded(node: Node, template: Template, key: str, number: int) -> EmbeddedTable:
+def _embedded(graph: Decision, template: Template, key: str, number: int) -> EmbeddedTable:
     """A table is assembled once, however many variants carry it."""
-    return EmbeddedTable(node, layout=key_layout(template, key), number=number)
+    try:
+        return EmbeddedTable(graph, layout=key_layout(template, key), number=number)
+    except ConfigError as error:
+        raise ToolchainError(error.message, cure=error.cure) from error
 
 
 def bodies(tables: Mapping[str, EmbeddedTable]) -> dict[int, bytes]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from iridescent_xdp.decision.embed import EmbeddedTable
-from iridescent_xdp.decision.nodes import Node
+from iridescent_xdp.decision.nodes import Decision
 from iridescent_xdp.decision.splice import splice
 from iridescent_xdp.functions.filter_layouts import PACKET_KEY_LAYOUT, chain, tree
 from iridescent_xdp.functions.rules import Rule
@@ -21,6 +21,7 @@ from iridescent_xdp.toolchain.llvm import find_clang
 from tests.unit.filter_cases import (
     exact_rules,
     expected,
+    many_rules,
     mixed_rules,
     near_key,
     packed,
@@ -53,15 +54,17 @@ __attribute__((section("xdp"), used)) int caller(struct xdp_md *ctx)
 TABLES = {
     "mixed": mixed_rules(),
     "exact": exact_rules(1_000),
+    "many": many_rules(1_000),
     "random": random_rules(60, seed=1),
     "few": random_rules(5, seed=2),
     "none": [],
 }
-LAYOUTS = {"chain": chain, "tree": tree}
+LAYOUTS: dict[str, Callable[[Sequence[Rule]], Decision]] = {"chain": chain, "tree": tree}
+CASES = [(t, n) for t in TABLES for n in LAYOUTS]
 
 
-@pytest.fixture(params=[(t, n) for t in TABLES for n in LAYOUTS], ids="-".join)
-def case(request: pytest.FixtureRequest) -> tuple[Sequence[Rule], Node]:
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[Sequence[Rule], Decision]:
     """A table, and the graph of one of its layouts."""
     table, layout = request.param
     return TABLES[table], LAYOUTS[layout](TABLES[table])
@@ -95,23 +98,18 @@ def machine() -> llvm.TargetMachine:
     return target.create_target_machine(cpu="v3", opt=2, reloc="static")
 
 
-@pytest.fixture(params=["c", "ir"])
+@pytest.fixture
 def program(
-    request: pytest.FixtureRequest,
-    case: tuple[Sequence[Rule], Node],
+    case: tuple[Sequence[Rule], Decision],
     machine: llvm.TargetMachine,
     tmp_path: Path,
 ) -> Iterator[Program]:
     """The caller with the table in it, loaded."""
     table = EmbeddedTable(case[1], layout=PACKET_KEY_LAYOUT)
-    if request.param == "c":
-        stub = table.c(function="decide", key_struct="packet_key")
-        module = llvm.parse_bitcode(_bitcode(stub, tmp_path))
-    else:
-        declared = "extern __u32 decide(const struct packet_key *);"
-        module = llvm.parse_bitcode(_bitcode(declared, tmp_path))
-        module.link_in(llvm.parse_assembly(table.ir(function="decide")))
-        module.get_function("decide").linkage = "internal"
+    declared = "extern __u32 decide(const struct packet_key *);"
+    module = llvm.parse_bitcode(_bitcode(declared, tmp_path))
+    module.link_in(llvm.parse_assembly(table.ir(function="decide")))
+    module.get_function("decide").linkage = "internal"
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
@@ -130,7 +128,7 @@ def _section(image: bytes, wanted: str) -> bytes:
 
 
 def test_an_embedded_table_decides_as_the_model(
-    case: tuple[Sequence[Rule], Node], program: Program
+    case: tuple[Sequence[Rule], Decision], program: Program
 ) -> None:
     table, rng = case[0], Random(7)
     runner = program.runner()

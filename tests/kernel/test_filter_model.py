@@ -73,6 +73,8 @@ def test_generic_and_specialized_programs_do_as_the_model(builder: Builder, name
     with scene(builder, name) as (sandbox, function, generic):
         assert difference(sandbox, sandbox.generic, groups) == ""
         for variant in corners(function, generic)[:MOST_CORNERS]:
+            if builder.infeasible(function, variant) is not None:
+                continue
             insns = builder.variant(function, variant, Role.STEADY)
             with sandbox.state.load(insns, f"v_{variant.key}") as program:
                 told = difference(sandbox, program, groups)
@@ -96,8 +98,11 @@ def test_the_scenes_ask_enough() -> None:
 
 def test_hash_layout_is_tried_with_exact_sets_only() -> None:
     tried = {}
+    trie, exact, *compiled = range(len(filter_function().template.point("set_layout").domain))
     for name in ("wide sets", "exact sets"):
         function = filter_function(SCENES[name].tables)
         chosen = corners(function, generic_of(function))[:MOST_CORNERS]
         tried[name] = {variant["set_layout"] for variant in chosen}
-    assert tried == {"wide sets": {0}, "exact sets": {0, 1}}
+    assert tried["wide sets"] <= {trie, *compiled} and compiled
+    assert tried["exact sets"] <= {trie, exact, *compiled}
+    assert exact in tried["exact sets"]

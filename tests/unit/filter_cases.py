@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from random import Random
 
@@ -178,3 +178,29 @@ def _network4(rng: Random, first: str) -> IPv4Network:
 def _port_rule(rng: Random, low: int, high: int, to: IPv4Network | None = None) -> Rule:
     protocol = rng.choice((6, 17))
     return Rule(destination=to, protocol=protocol, destination_ports=(low, high), action="drop")
+
+
+def many_rules(count: int, seed: int = 1) -> list[Rule]:
+    """Rules of six kinds that ask of different fields, in random order."""
+    rng = Random(seed)
+    kinds: tuple[Callable[[], Rule], ...] = (
+        lambda: _one_port(rng, rng.randrange(1, 65_536)),
+        lambda: Rule(source=_network4(rng, "10"), action="drop"),
+        lambda: _one_port(rng, rng.choice((80, 443, 53, 22)), _network4(rng, "192")),
+        lambda: _wide_ports(rng, rng.randrange(1_024, 60_000)),
+        lambda: Rule(source=IPv6Network(f"2001:db8:{rng.randrange(65_536):x}::/48"), action="drop"),
+        lambda: Rule(
+            source=_network4(rng, "10"),
+            destination=_network4(rng, "192"),
+            action=rng.choice(("pass", "drop")),
+        ),
+    )
+    return [rng.choice(kinds)() for _ in range(count)]
+
+
+def _one_port(rng: Random, port: int, to: IPv4Network | None = None) -> Rule:
+    return _port_rule(rng, port, port, to)
+
+
+def _wide_ports(rng: Random, port: int) -> Rule:
+    return _port_rule(rng, port, port + rng.randrange(10, 2_000))

@@ -157,7 +157,7 @@ def test_inspect_tells_what_the_source_declares() -> None:
     assert facts["space_size"] == prod(len(p["domain"]) for p in searched)
     maps = {m["name"]: m for m in facts["maps"]}
     assert (maps["deny4"]["type"], maps["deny4"]["entries"]) == ("lpm_trie", 100_000)
-    assert [t["name"] for t in facts["tables"]] == ["rules_compiled"]
+    assert [t["name"] for t in facts["tables"]] == ["rules_compiled", "sets_compiled"]
 
 
 def test_inspect_as_a_table_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

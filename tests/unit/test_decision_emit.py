@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the emitters print: structure only; tests/kernel runs it."""
+"""What stubs and C look like: structure only; tests/kernel runs it."""
 
 from __future__ import annotations
+
+import re
 
 import llvmlite.binding as llvm
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iridescent_xdp.decision.embed import EmbeddedTable
 from iridescent_xdp.decision.emit_c import emit_c
-from iridescent_xdp.decision.emit_ir import emit_ir
 from iridescent_xdp.decision.lowering import lowered
-from iridescent_xdp.decision.nodes import U32_MAX, Field, If, InRange, Masked, Result, Test
+from iridescent_xdp.decision.nodes import U32_MAX, Field, If, InRange, Least, Masked, Result, Test
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.filter_layouts import PACKET_KEY_LAYOUT, chain, tree
 from tests.unit.filter_cases import mixed_rules
@@ -71,15 +73,24 @@ def test_c_prints_a_shared_node_once_behind_a_label() -> None:
 
 def test_a_graph_without_tests() -> None:
     assert "return 5u;" in emit_c(Result(5), function="decide", key_struct="key")
-    module = llvm.parse_assembly(emit_ir(Result(5), function="decide", layout={}))
-    module.verify()
+
+
+def test_c_takes_the_least_of_several_parts() -> None:
+    node = Least(
+        (If(InRange(A, 1, 1), Result(4), Result(9)), If(InRange(B, 7, 7), Result(3), Result(8)))
+    )
+    text = emit_c(node, function="decide", key_struct="key")
+    assert "\tslots[1] = key->a ^ 0x55555555u;\n\tslots[3] = key->b[0] ^ 0x55555555u;\n" in text
+    assert "\tconst __u32 f0 = slots[3] ^ 0x55555555u;\n" in text
+    assert text.count("if (found < best)") == 2
+    assert re.findall(r"slots\[(\d+)\] = decide__", text) == ["5", "5"]
 
 
 @pytest.mark.parametrize("layout", [chain, tree])
-def test_the_module_is_valid_and_defines_only_the_function(layout: object) -> None:
+def test_the_stub_is_valid_and_defines_only_the_function(layout: object) -> None:
     assert callable(layout)
-    text = emit_ir(layout(mixed_rules()), function="decide", layout=PACKET_KEY_LAYOUT)
-    module = llvm.parse_assembly(text)
+    table = EmbeddedTable(layout(mixed_rules()), layout=PACKET_KEY_LAYOUT)
+    module = llvm.parse_assembly(table.ir(function="decide"))
     module.verify()
     assert [f.name for f in module.functions] == ["decide"]
     assert not list(module.global_variables)
@@ -97,4 +108,4 @@ def test_the_module_is_valid_and_defines_only_the_function(layout: object) -> No
 def test_a_field_needs_a_place(layout: dict[Field, tuple[int, int]], told: str) -> None:
     node = If(InRange(A, 1, 1), Result(1), Result(2))
     with pytest.raises(ConfigError, match=told):
-        emit_ir(node, function="decide", layout=layout)
+        EmbeddedTable(node, layout=layout).ir(function="decide")

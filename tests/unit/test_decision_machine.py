@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from random import Random
 
+import llvmlite.binding as llvm
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,13 +17,16 @@ from iridescent_xdp.decision.embed import EmbeddedTable
 from iridescent_xdp.decision.machine import assemble
 from iridescent_xdp.decision.nodes import (
     U32_MAX,
+    Decision,
     Field,
     If,
     InRange,
+    Least,
     Masked,
-    Node,
     Result,
     evaluate,
+    fields_tested,
+    parts_of,
 )
 from iridescent_xdp.decision.placement import Placement, placed
 from iridescent_xdp.decision.splice import splice
@@ -33,6 +38,7 @@ from tests.unit.filter_cases import (
     exact_rules,
     expected,
     field_values,
+    many_rules,
     mixed_rules,
     near_key,
     random_rules,
@@ -55,9 +61,21 @@ def registers(placement: Placement, values: dict[Field, int], rng: Random) -> di
     return state
 
 
-def decide(node: Node, values: dict[Field, int], rng: Random) -> int:
-    placement = placed(node, PACKET_KEY_LAYOUT)
-    return bpf_interpreter.run(assemble(node, placement.places), registers(placement, values, rng))
+Assembled = list[tuple[Placement, bytes]]
+
+
+def assembled(decision: Decision) -> Assembled:
+    """The machine code of each part."""
+    placements = [(node, placed(node, PACKET_KEY_LAYOUT)) for node in parts_of(decision)]
+    return [(placement, assemble(node, placement.places)) for node, placement in placements]
+
+
+def run(code: Assembled, values: dict[Field, int], rng: Random) -> int:
+    return min(bpf_interpreter.run(c, registers(p, values, rng)) for p, c in code)
+
+
+def decide(decision: Decision, values: dict[Field, int], rng: Random) -> int:
+    return run(assembled(decision), values, rng)
 
 
 @given(rule_sets(16), st.randoms(use_true_random=False))
@@ -68,16 +86,16 @@ def test_machine_code_decides_as_the_model(table: list[Rule], rng: Random) -> No
             assert decide(node, field_values(key), rng) == expected(table, key), key
 
 
-@pytest.mark.parametrize("table", [mixed_rules(), random_rules(80, seed=3), exact_rules(100)])
+@pytest.mark.parametrize(
+    "table", [mixed_rules(), random_rules(80, seed=3), exact_rules(100), many_rules(600)]
+)
 def test_large_tables(table: list[Rule]) -> None:
     rng = Random(11)
     for node in (chain(table), tree(table), tree(table, leaf=16)):
-        placement = placed(node, PACKET_KEY_LAYOUT)
-        code = assemble(node, placement.places)
+        code = assembled(node)
         for _ in range(600):
             key = near_key(rng, table)
-            state = registers(placement, field_values(key), rng)
-            assert bpf_interpreter.run(code, state) == expected(table, key), key
+            assert run(code, field_values(key), rng) == expected(table, key), key
 
 
 EDGES = (0, 1, 2, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, U32_MAX - 1, U32_MAX)
@@ -232,6 +250,39 @@ def test_tables_of_one_program_have_markers_of_their_own() -> None:
 def test_a_family_is_asked_in_the_stub_where_a_constant_can_decide_it() -> None:
     table = EmbeddedTable(tree(mixed_rules()), layout=PACKET_KEY_LAYOUT)
     assert len(table.bodies) == 2
-    text = table.c(function="rules", key_struct="packet_key")
-    assert "if ((__u32)key->family" in text
-    assert text.count("0x4952") == 2
+    text = table.ir(function="rules")
+    assert re.search(r"icmp \w+ i32 %f0, \d+\n  br i1", text)
+    assert text.count("inttoptr") == 2
+
+
+def test_parts_that_the_verifier_must_not_multiply_go_through_odd_halves_of_slots() -> None:
+    """One look at each field and result, whatever is known of them; the least one counts."""
+    decision = tree(many_rules(600))
+    parts = parts_of(decision)
+    assert len(parts) > 2
+    table = EmbeddedTable(decision, layout=PACKET_KEY_LAYOUT)
+    text = table.ir(function="rules")
+    llvm.parse_assembly(text).verify()
+    stores = re.findall(r"store volatile i32 %[\w.]+, ptr (%[\w.]+)", text)
+    places = dict(re.findall(r"(%[\w.]+) = getelementptr inbounds i8, ptr %slots, i64 (\d+)", text))
+    asked = {f for part in parts for f in fields_tested(part)}
+    assert {int(places[at]) % 8 for at in stores} == {4}
+    assert len(parts) < len(stores) <= len(parts) + len(asked)
+    assert text.count("icmp ult i32 %u") == len(parts) - 1
+
+
+def test_as_many_results_as_the_verifier_may_follow_need_no_slots() -> None:
+    clauses = [Clause((InRange(A, n, n),), n) for n in range(300)]
+    for count, slots in ((200, False), (300, True)):
+        node = chain_of(clauses[:count], Result(U32_MAX))
+        text = EmbeddedTable(node, layout={A: (0, 4)}).ir(function="rules")
+        assert ("alloca" in text) == slots
+
+
+def test_too_many_pieces_are_told() -> None:
+    fields = [Field("a", n, in_array=True) for n in range(65)]
+    parts = tuple(
+        If(InRange(f, 1, 1), Result(1), If(InRange(f, 2, 2), Result(2), Result(3))) for f in fields
+    )
+    with pytest.raises(ConfigError, match="at most 64 pieces"):
+        EmbeddedTable(Least(parts), layout={f: (4 * f.index, 4) for f in fields})

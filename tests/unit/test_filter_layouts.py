@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iridescent_xdp.decision.nodes import (
+    Decision,
     Field,
     If,
     InRange,
-    Node,
     Result,
     count_nodes,
     depth,
     evaluate,
+    parts_of,
     topological,
 )
 from iridescent_xdp.errors import ConfigError
@@ -28,6 +29,7 @@ from tests.unit.filter_cases import (
     exact_rules,
     expected,
     field_values,
+    many_rules,
     mixed_rules,
     near_key,
     packed,
@@ -36,11 +38,13 @@ from tests.unit.filter_cases import (
 from tests.unit.filter_model import PacketKey
 
 
-def _tests_made(node: Node, values: dict[Field, int]) -> int:
+def _tests_made(decision: Decision, values: dict[Field, int]) -> int:
     count = 0
-    while isinstance(node, If):
-        count += 1
-        node = node.then if node.test.holds(values[node.test.field]) else node.otherwise
+    for part in parts_of(decision):
+        node = part
+        while isinstance(node, If):
+            count += 1
+            node = node.then if node.test.holds(values[node.test.field]) else node.otherwise
     return count
 
 
@@ -107,7 +111,21 @@ def test_64_mixed_rules_take_few_tests_in_little_code() -> None:
     in_chain = [_tests_made(chain(table), field_values(key)) for key in keys]
     assert sum(tests) / len(tests) <= 16
     assert sum(tests) <= 0.5 * sum(in_chain)
-    assert sum(isinstance(n, If) for n in topological(node)) <= 500
+    assert count_nodes(node) <= 500 + 65
+
+
+def test_1000_rules_of_many_kinds_take_few_tests_in_little_code() -> None:
+    """One tree would be a chain of hundreds of tests."""
+    table, rng = many_rules(1_000), Random(3)
+    weights = [1.0] * 1_000 + [1_000.0]
+    for node in (tree(table), tree(table, weights=weights, leaf=16)):
+        keys = [near_key(rng, table) for _ in range(500)]
+        for key in keys:
+            assert evaluate(node, field_values(key)) == expected(table, key), key
+        tests = [_tests_made(node, field_values(key)) for key in keys]
+        assert sum(tests) / len(tests) <= 64
+        assert max(tests) <= 100
+        assert count_nodes(node) <= 5_000
 
 
 def test_the_rule_that_takes_nearly_all_traffic_comes_first() -> None:
