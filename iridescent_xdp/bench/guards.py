@@ -55,7 +55,8 @@ def guards(options: Options) -> list[Result]:
             with StreamTimer(rig.builder, subject.stream("high")) as timer:
                 rig.learn(timer)
             chosen = list(_guards(rig, subject))
-            for guard in chosen[-1:] if options.quick else chosen:
+            short = [guard for guard in chosen if guard.hot] or chosen[-1:]
+            for guard in short if options.quick else chosen:
                 results += _measure(rig, guard, stream, options)
             results += instrumentation(rig, subject.stream("low"), options)
     return results

@@ -64,7 +64,7 @@ def test_a_handwritten_program_that_differs_is_refused() -> None:
 
 
 def test_a_handwritten_router_with_one_wrong_route_is_refused() -> None:
-    subject = RouterSubject()
+    subject = RouterSubject(1000)
     with Rig(Builder("llvm"), subject) as made:
         (name, text), *_ = subject.headers(made.state).items()
         at = text.rindex("return 3;")
