@@ -110,10 +110,18 @@ LAST_TAG = "\t\t*type = net16(tag->type);\n\t}\n"
 COUNT = "\treturn count_decision(decision, bytes, batch_sizes(counter_batch));\n"
 FLUSH = "\t\tadd_hits(all, all->pending_decision, all->pending_packets, all->pending_bytes);\n"
 MISS = "\t\treturn spec_miss(ctx, decision);\n"
-OPTIONS_GUARD = """	if (no_ip_options && ip->version_ihl != 0x45)
-		return SPEC_MISSED(no_ip_options);
-"""
-FRAGMENT_GUARD = "\tif (no_fragments && later)\n\t\treturn SPEC_MISSED(no_fragments);\n"
+OPTIONS_GUARD = (
+    "missed = SPEC_ASSUMED(no_ip_options, ip->version_ihl == 0x45,\n"
+    '\t\t\t      "IPv4 headers have no options");\n'
+    "\tif (missed)\n\t\treturn missed;\n\toptions",
+    'SPEC_ASSUME(no_ip_options, "IPv4 headers have no options");\n\t(void)missed;\n\toptions',
+)
+OPTIONS = ("|| !take(at, options))", "|| (!no_ip_options && !take(at, options)))")
+FRAGMENT_GUARD = (
+    "__u32 missed = SPEC_ASSUMED(no_fragments, !later,",
+    'SPEC_ASSUME(no_fragments, "no packet is a later fragment");\n'
+    "\t__u32 missed = SPEC_ASSUMED(nothing_at_all, true,",
+)
 REWRITE = """	if (rule_layout == LAYOUT_TREE) {
 		struct ethernet_header *eth = (void *)(long)ctx->data;
 
@@ -140,13 +148,13 @@ FAULTS = {
         says=f"{VERDICT}|{STATE}",
     ),
     "missed guard, options": Fault(
-        changes=((OPTIONS_GUARD, ""),),
+        changes=(OPTIONS_GUARD, OPTIONS),
         points={"no_ip_options": 1},
         shows=with_options,
         says=f"{VERDICT}|{STATE}",
     ),
     "missed guard, fragments": Fault(
-        changes=((FRAGMENT_GUARD, ""), PORTS),
+        changes=(FRAGMENT_GUARD, PORTS),
         points={"no_fragments": 1},
         shows=later_fragment,
         says=f"{VERDICT}|{STATE}",

@@ -99,7 +99,7 @@ def test_the_host_has_no_compiler(host: ProductionHost) -> None:
 def test_specialize_preflight_attach_detach(host: ProductionHost, lab: Lab) -> None:
     events = lab.folder / "events.jsonl"
     process = start(host, lab, "run", lab.config(), "--once", "--events", events, "--json")
-    until((lab.folder / "events.jsonl").exists, process)
+    until(lambda: events.exists() and '"event": "attached"' in events.read_text(), process)
     with traffic(lab) as generator:
         code, out, err = finish(process)
         assert code == 0, err
