@@ -42,7 +42,7 @@ _MIDDLE_NS = (LOWER_NS + UPPER_NS - 1) / 2  # times are whole nanoseconds
 CONFIDENCE = 0.99
 RELIABLE_N = 9  # with fewer windows or repetitions a result is marked unreliable
 OUTLIER_REACH = 4.0
-MINIMAL_GAIN = 0.02  # of the generic time: the same code at two addresses differs by up to this
+MINIMAL_GAIN = 0.03  # of the generic time: the same code at two addresses differs by up to this
 _BOOTSTRAPS = 4000
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 # Student's t, 0.995 quantile, for 1 to 8 degrees of freedom (any statistics table).
