@@ -17,6 +17,7 @@ from iridescent_xdp.bench.subjects import subjects
 from iridescent_xdp.bench.throughput import live_figures
 from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
+from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.preflight import on_cpu
 from iridescent_xdp.statistics import ratio
 from iridescent_xdp.toolchain.base import Role
@@ -34,7 +35,11 @@ def functions(options: Options) -> list[Result]:
     results: list[Result] = []
     for subject in subjects():
         for locality in LOCALITIES[:1] if options.quick else LOCALITIES:
-            results += _case(subject, locality, options)
+            try:
+                results += _case(subject, locality, options)
+            except MeasurementError as error:
+                options.tell(f"functions/{subject.name}/{locality}: {error}; measured once more")
+                results += _case(subject, locality, options)
     return results
 
 

@@ -67,6 +67,7 @@ class EmbeddedTable:
         self._pieces: dict[Node, _Piece] = {}
         self._inner: set[Node] = set()
         self.bodies: dict[int, bytes] = {}
+        self._texts: dict[str, str] = {}
         for part in self._parts:
             self._divide(part, DEEPEST_TEST)
 
@@ -88,6 +89,11 @@ class EmbeddedTable:
 
     def ir(self, *, function: str) -> str:
         """An LLVM module that defines ``i32 @function(ptr %key)``."""
+        if function not in self._texts:
+            self._texts[function] = self._text(function)
+        return self._texts[function]
+
+    def _text(self, function: str) -> str:
         if not forgets(self._parts):
             return "\n".join([*HEADER, *self._stub(function, self._parts[0])]) + "\n"
         kept = [
