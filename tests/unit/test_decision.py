@@ -78,15 +78,15 @@ def test_the_lower_bound_counts_not_the_gain() -> None:
     # saves 40 or -20 ns in turn: 10 on average, +- 28
     unsteady = counts_of(np.tile(np.where(np.arange(12) % 2, 160, 220)[:, None], 20))
     decision = _decide([constant(200), constant(200), unsteady])
-    assert decision.gains["a"].value == pytest.approx(10) and decision.needed_ns < 5
+    assert decision.gains["a"].value == pytest.approx(10) and decision.needed_ns < 7
     assert decision.winner is None
 
 
-def test_a_gain_below_two_percent_is_not_worth_a_swap() -> None:
-    decision = _decide([constant(200), constant(200), constant(197)])
+def test_a_gain_below_three_percent_is_not_worth_a_swap() -> None:
+    decision = _decide([constant(200), constant(200), constant(195)])
     assert decision.winner is None
-    assert decision.needed_ns == pytest.approx(4)
-    assert _decide([constant(200), constant(200), constant(195)]).winner == "a"
+    assert decision.needed_ns == pytest.approx(6)
+    assert _decide([constant(200), constant(200), constant(193)]).winner == "a"
 
 
 def test_a_gain_within_the_noise_floor_is_no_gain() -> None:
@@ -116,4 +116,4 @@ def test_too_few_windows_never_swap() -> None:
 def test_no_candidate_keeps_generic() -> None:
     decision = _decide([constant(200), constant(200)])
     assert decision.winner is None
-    assert decision.reason.startswith("generic stays: there is no candidate; needed: 4.00 ns")
+    assert decision.reason.startswith("generic stays: there is no candidate; needed: 6.00 ns")
