@@ -4,7 +4,7 @@
  * what the suite "functions" compares the winner of the search with.
  *
  * How it is specialized: all routes forward, over one interface, and no neighbour is missing. IPv4
- * destinations are looked up in a flat table (the template's own, for 900 routes are more than
+ * destinations are looked up in a flat table (the template's own, for 9,900 routes are more than
  * code does well); IPv6 destinations by compares, which handwritten_routes.h holds. Plain packets
  * that are forwarded are handled here; whatever else comes is left to the generic program.
  * State: the template's counts.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Tables, counters and generic look-ups of the filter. Numbers are in host byte order. */
+/* Tables and generic look-ups of the filter. Numbers are in host byte order. */
 #ifndef IRIDESCENT_FILTER_TABLES_H
 #define IRIDESCENT_FILTER_TABLES_H
 
@@ -26,6 +26,8 @@ enum filter_slots {
 
 /* A decision is a slot and a verdict in one number. */
 #define DECIDE(slot, drop) ((slot) * 2u + ((drop) ? 1u : 0u))
+
+#include "filter_counters.h"
 
 struct packet_key {
 	__u32 source[4]; /* IPv4: the first word */
@@ -114,19 +116,6 @@ struct address_hash {
 	__u32 buckets[1 << SET_BUCKET_BITS][SET_BUCKET];
 };
 
-struct hits {
-	__u64 packets;
-	__u64 bytes;
-};
-
-struct filter_counters {
-	struct hits verdicts[2]; /* pass, drop */
-	struct hits slots[SLOTS];
-	__u32 pending_decision; /* counted but not yet flushed; a reader adds it */
-	__u32 pending_packets;
-	__u64 pending_bytes;
-};
-
 MAP_ARRAY(rules4, struct rule_lists4, 1, "rules that can match IPv4, in order");
 MAP_ARRAY(rules6, struct rule_lists6, 1, "rules that can match IPv6, in order");
 MAP_LPM_TRIE(allow4, struct prefix4, __u8, SET_ENTRIES, "IPv4 sources that pass");
@@ -135,7 +124,6 @@ MAP_LPM_TRIE(deny4, struct prefix4, __u8, SET_ENTRIES, "IPv4 sources that are dr
 MAP_LPM_TRIE(deny6, struct prefix6, __u8, SET_ENTRIES, "IPv6 sources that are dropped");
 MAP_ARRAY(allow_hash, struct address_hash, 1, "allow4, when it has exact addresses only");
 MAP_ARRAY(deny_hash, struct address_hash, 1, "deny4, when it has exact addresses only");
-MAP_PERCPU_ARRAY(counters, struct filter_counters, 1, "packets and bytes, written by variants");
 
 enum filter_sets { SET_ALLOW, SET_DENY };
 
@@ -261,43 +249,6 @@ static __always_inline int in_set(const struct packet_key *key, enum filter_sets
 	for (__u32 i = 0; i < 4; i++)
 		six.address[i] = net32(key->source[i]);
 	return bpf_map_lookup_elem(set == SET_ALLOW ? MAP(allow6) : MAP(deny6), &six) != NULL;
-}
-
-static __always_inline void add_hits(struct filter_counters *all, __u32 decision, __u64 packets,
-				     __u64 bytes)
-{
-	__u64 slot = decision >> 1, drop = decision & 1;
-
-	__asm__ volatile("" : "+r"(slot)); /* the register that is compared is the one used */
-	all->verdicts[drop].packets += packets;
-	all->verdicts[drop].bytes += bytes;
-	if (slot < SLOTS) {
-		all->slots[slot].packets += packets;
-		all->slots[slot].bytes += bytes;
-	}
-}
-
-/* Counts the packet once and turns its decision into a verdict. */
-static __always_inline int count_decision(__u32 decision, __u32 bytes, __u32 batch)
-{
-	__u32 zero = 0;
-	struct filter_counters *all = bpf_map_lookup_elem(MAP(counters), &zero);
-
-	if (!all)
-		return XDP_ABORTED;
-	if (batch <= 1) {
-		add_hits(all, decision, 1, bytes);
-		return decision & 1 ? XDP_DROP : XDP_PASS;
-	}
-	if (all->pending_decision != decision || all->pending_packets >= batch) {
-		add_hits(all, all->pending_decision, all->pending_packets, all->pending_bytes);
-		all->pending_decision = decision;
-		all->pending_packets = 0;
-		all->pending_bytes = 0;
-	}
-	all->pending_packets++;
-	all->pending_bytes += bytes;
-	return decision & 1 ? XDP_DROP : XDP_PASS;
 }
 
 #endif
