@@ -61,11 +61,6 @@ class _Class:
     cost: float
 
 
-def chain_tests(region: Region) -> int:
-    """How many tests a chain of the region's clauses has."""
-    return sum([(region.live & ~axis.everywhere).bit_count() for axis in region.axes])
-
-
 def best_cut(region: Region, costs: Costs, leaf: int) -> Cut | None:
     """The cheapest cut, or None if a chain is cheaper than all of them."""
     everywhere = [axis.everywhere for axis in region.axes]

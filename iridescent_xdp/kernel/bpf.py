@@ -19,11 +19,10 @@ from iridescent_xdp.kernel.syscall import buffer as _bytes
 from iridescent_xdp.kernel.syscall import zeros as _zeros
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD, OBJ_PIN, OBJ_GET = range(8)
-PROG_GET_NEXT_ID, MAP_GET_NEXT_ID, PROG_GET_FD_BY_ID, MAP_GET_FD_BY_ID = 11, 12, 13, 14
+PROG_GET_FD_BY_ID = 13
 OBJ_GET_INFO = 15
-MAP_FREEZE = 22
-MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH = 24, 26
-LINK_CREATE, LINK_UPDATE, LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, ENABLE_STATS = 28, 29, 30, 31, 32
+MAP_UPDATE_BATCH = 26
+LINK_CREATE, LINK_UPDATE, ENABLE_STATS = 28, 29, 32
 LINK_DETACH = 34
 
 PROG_TYPE_XDP = 6
@@ -216,18 +215,6 @@ def obj_get(path: Path) -> int:
 def fd_by_id(command: int, object_id: int) -> int:
     """A descriptor for an id; needs CAP_SYS_ADMIN."""
     return _bpf(command, struct.pack("<III", object_id, 0, 0), f"opening id {object_id}")
-
-
-def next_id(command: int, object_id: int) -> int | None:
-    """The next id after ``object_id``; needs CAP_SYS_ADMIN."""
-    attr = _bytes(struct.pack("<III", object_id, 0, 0))
-    try:
-        _bpf(command, attr, "next id")
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
-    return int(struct.unpack_from("<III", attr.raw)[1])
 
 
 def _info(fd: int, size: int) -> bytes:

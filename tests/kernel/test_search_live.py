@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.campaign import Campaign
+from iridescent_xdp.campaign import ENOUGH_LOOKS, Campaign
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.features import Feature
@@ -124,6 +124,19 @@ def test_a_share_of_the_traffic_is_enough(bed: Testbed) -> None:
             for arm in trial["arms"]:
                 assert sum(arm["verdicts"]) == pytest.approx(arm["packets"], rel=0.01), arm
         here.end()
+
+
+def test_slow_traffic_is_looked_at_more_closely(bed: Testbed) -> None:
+    """One packet in 256 of 6,000 would be 23."""
+    events, plan = Events(), plan_for(TABLES, points=SMALL, policy=OFTEN)
+    with (
+        operated(bed, Builder("llvm"), plan, events) as controller,
+        generator(bed, controller.builder, TRAFFIC) as source,
+    ):
+        source.start(pps=20_000)
+        Campaign(controller).close()
+    (observed,) = events.named("observed")
+    assert sum(observed["values"]["vlan_depth"].values()) >= ENOUGH_LOOKS
 
 
 def test_generic_against_generic_is_never_swapped(bed: Testbed, tmp_path: Path) -> None:
