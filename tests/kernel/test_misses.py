@@ -42,8 +42,10 @@ def test_a_wrong_set_is_dropped(lab: RouteLab, controller: Controller, keys: str
     send(lab, controller, HOT, 2 * ENOUGH_PACKETS)
     assert watch.look(2 * ENOUGH_PACKETS) == ()
     assert controller.live_variant == variant
-    send(lab, controller, COLD, ENOUGH_PACKETS // 2)
-    assert watch.look(ENOUGH_PACKETS // 2) == ()  # too few to tell
+    send(lab, controller, COLD, ENOUGH_PACKETS - 64)
+    assert watch.look(ENOUGH_PACKETS - 64) == ()  # too few to tell
+    send(lab, controller, HOT, ENOUGH_PACKETS + 64)
+    assert watch.look(ENOUGH_PACKETS + 64) == ()  # those are counted with the next ones
     send(lab, controller, COLD, ENOUGH_PACKETS)
     assert watch.look(ENOUGH_PACKETS) == ("hot_keys",)
     smaller = variant.with_values(hot_keys=0)

@@ -60,7 +60,7 @@ def _address(prefixes: Sequence[Network], version: int, rng: random.Random) -> i
 
 def _ipv4(prefixes: Sequence[Network], rng: random.Random) -> bytes:
     options = rng.choice([0] * 12 + [4, 40])
-    body = rng.randbytes(rng.choice([0, 8, 26, 26, 26, 100, 1472, 1490]))
+    body = rng.randbytes(rng.choice([0, 8, *[26] * 6, 100, 1260, 1261, 1480, 1481, 1490]))
     total = 20 + options + len(body)
     if rng.random() < 0.05:
         total = rng.choice([0, 19, 20, total - 1, total + 1, 0xFFFF])
@@ -89,7 +89,7 @@ def _ipv4(prefixes: Sequence[Network], rng: random.Random) -> bytes:
 
 
 def _ipv6(prefixes: Sequence[Network], rng: random.Random) -> bytes:
-    body = rng.randbytes(rng.choice([0, 8, 26, 1452, 1470]))
+    body = rng.randbytes(rng.choice([0, 8, 26, 26, 26, 1240, 1241, 1460, 1461, 1470]))
     size = len(body) if rng.random() > 0.05 else rng.choice([len(body) + 1, 0, 0xFFFF])
     first = 0x60 if rng.random() > 0.02 else rng.getrandbits(8)
     header = struct.pack(
