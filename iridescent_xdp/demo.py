@@ -18,7 +18,7 @@ import click
 from iridescent_xdp import render
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.commands.output import show
-from iridescent_xdp.commands.report import SearchReport, report_path
+from iridescent_xdp.commands.search_report import SearchReport, report_path
 from iridescent_xdp.commands.session import Options, Session
 from iridescent_xdp.commands.stopping import Stopper
 from iridescent_xdp.commands.traffic_seen import read_traffic

@@ -14,7 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from iridescent_xdp.commands.progress import Tally
-    from iridescent_xdp.commands.report import SearchReport, VariantReport
+    from iridescent_xdp.commands.search_report import SearchReport, VariantReport
     from iridescent_xdp.commands.traffic_seen import Rate
     from iridescent_xdp.doctor import Check
     from iridescent_xdp.statistics import Effect

@@ -12,7 +12,7 @@ from iridescent_xdp import render
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.commands.code_size import code_sizes
 from iridescent_xdp.commands.output import emit_json, json_option, show
-from iridescent_xdp.commands.report import SearchReport, known_reports, read_report
+from iridescent_xdp.commands.search_report import SearchReport, known_reports, read_report
 from iridescent_xdp.commands.verdict import trials_of, why
 from iridescent_xdp.config import InterfaceConfig, load_config
 from iridescent_xdp.config.problems import nearest

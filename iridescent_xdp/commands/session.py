@@ -12,7 +12,7 @@ from pathlib import Path
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.campaign import Campaign
 from iridescent_xdp.commands.progress import Progress
-from iridescent_xdp.commands.report import SearchReport, report_path, save_report, summarize
+from iridescent_xdp.commands.search_report import SearchReport, report_path, save_report, summarize
 from iridescent_xdp.commands.traffic_seen import Reading, read_traffic
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import AttachError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iridescent_xdp.commands.report import GENERIC, SearchReport, VariantReport
+from iridescent_xdp.commands.search_report import GENERIC, SearchReport, VariantReport
 
 Event = dict[str, Any]
 

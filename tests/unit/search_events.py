@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from iridescent_xdp.commands.report import SearchReport, VariantReport
+from iridescent_xdp.commands.search_report import SearchReport, VariantReport
 from iridescent_xdp.statistics import Effect
 
 GENERIC, TWIN = "generic", "generic again"

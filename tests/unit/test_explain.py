@@ -17,7 +17,12 @@ from iridescent_xdp import render, runtime
 from iridescent_xdp.cli import cli
 from iridescent_xdp.commands import explain
 from iridescent_xdp.commands.holder import holder
-from iridescent_xdp.commands.report import SearchReport, known_reports, read_report, save_report
+from iridescent_xdp.commands.search_report import (
+    SearchReport,
+    known_reports,
+    read_report,
+    save_report,
+)
 from iridescent_xdp.commands.verdict import last_search, trials_of
 from iridescent_xdp.config import load_config
 from iridescent_xdp.demo import demo_file
