@@ -2,9 +2,9 @@
 """LLVM in the process: clang once per template, then constants are linked in per variant.
 
 The template's bitcode (optimization passes off) comes with the package, or is made by clang and
-kept on disk by content digest; it is inlined once per process. Per variant a small module defines
-the point constants; it is linked in, everything but the entry becomes internal, and the O2 pipeline
-folds what can be folded.
+kept on disk by content digest; it is inlined and simplified once per process. Per variant a small
+module defines the point constants; it is linked in, everything but the entry becomes internal, and
+the O2 pipeline folds what can be folded.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
@@ -33,7 +33,14 @@ from iridescent_xdp.toolchain.cache import cache_directory, store
 from iridescent_xdp.toolchain.tables import bodies, codes, embedded
 
 TRIPLE, CPU = "bpfel", "v3"
-PREPARE = ("always_inliner", "global_dead_code_eliminate", "sroa", "simplify_cfg")
+# Once per template, what does not need the constants, so that a variant's O2 finds less to do.
+# Jumps are threaded before simplify_cfg can make selects of them, which the verifier follows badly;
+# instruction_combine here would do the same.
+PREPARE = (
+    *("always_inliner", "global_dead_code_eliminate", "sroa"),
+    *("jump_threading", "simplify_cfg"),
+)
+FOLD = ("ipsccp", "simplify_cfg")  # per variant: dead branches go before anything looks at them
 OLDEST_CLANG = 16  # older ones write typed pointers, which LLVM 22 cannot read
 _NAMES = ("clang-19", *(f"clang-{n}" for n in range(22, OLDEST_CLANG - 1, -1)), "clang")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-failed")
@@ -130,6 +137,7 @@ class LlvmToolchain(Toolchain):
         return llvm.create_pass_builder(self._machine, options)
 
     def _whole_o2(self, module: llvm.ModuleRef) -> None:
+        self._passes(module, FOLD)
         builder = self._builder()
         builder.getModulePassManager().run(module, builder)
 
