@@ -51,7 +51,7 @@ class Conclusion:
             for b, r in honest
         ]
         decision = decide(results[0].windows, results[1].windows, candidates)
-        if self._controller.plan.config.objective == "throughput":
+        if self._controller.plan.config.objective.kind == "throughput":
             choice = self._by_throughput([b for b, _ in honest], decision)
         else:
             choice = self._by_time([b for b, _ in honest], decision)

@@ -12,9 +12,11 @@ from collections.abc import Collection
 from iridescent_xdp.config.check import checked_part, table
 from iridescent_xdp.config.model import PointValue, SearchConfig
 from iridescent_xdp.config.problems import KeyPath, Plain, Problems, quote, show_value
+from iridescent_xdp.config.values import POLICY_SUFFIX, STRATEGIES
 from iridescent_xdp.points import U32_MAX
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WITHOUT_STUDY = frozenset(STRATEGIES) - {"optuna"}
 _INSPECT = "`iridescent inspect` lists a template's points and their values"
 
 
@@ -30,7 +32,24 @@ def read_search(raw: object, at: KeyPath, problems: Problems) -> SearchConfig | 
             points[_point_name(name)] = _candidates(value)
         except Plain as error:
             problems.add((*at_points, name), error.what, error.cure)
-    return checked_part(SearchConfig, keys | {"points": points}, at, problems)
+    search = checked_part(SearchConfig, keys | {"points": points}, at, problems)
+    if search.study is not None and search.strategy in _WITHOUT_STUDY:
+        told = f"is not used by strategy {show_value(search.strategy)}"
+        problems.add((*at, "study"), told, 'it belongs to strategy = "optuna"')
+    return search.model_copy(
+        update={"strategy": _strategy(search.strategy, (*at, "strategy"), problems)}
+    )
+
+
+def _strategy(name: str, at: KeyPath, problems: Problems) -> str:
+    """A built-in strategy's name, or the absolute path of the operator's own policy."""
+    if not name.endswith(POLICY_SUFFIX):
+        return name
+    file = (problems.file.parent / name).resolve()
+    if not file.is_file():
+        cure = "a relative path starts at the folder of this file"
+        problems.add(at, f"no such file, got {quote(name)}", cure)
+    return str(file)
 
 
 def read_policy(

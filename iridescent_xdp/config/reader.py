@@ -7,9 +7,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from iridescent_xdp.config.check import KeyHints, checked, table
+from iridescent_xdp.config.check import KeyHints, checked, checked_part, table
 from iridescent_xdp.config.document import read_document
-from iridescent_xdp.config.model import Config, InterfaceConfig, InterfaceSettings, SearchConfig
+from iridescent_xdp.config.model import (
+    AdaptConfig,
+    Config,
+    ConstraintsConfig,
+    InterfaceConfig,
+    InterfaceSettings,
+    LimitsConfig,
+    SearchConfig,
+    Section,
+)
+from iridescent_xdp.config.objective import ALONE, read_objective
 from iridescent_xdp.config.points import read_policy, read_search
 from iridescent_xdp.config.problems import KeyPath, Problems, nearest, quote, show_path
 from iridescent_xdp.config.registry import (
@@ -20,6 +30,12 @@ from iridescent_xdp.config.registry import (
 )
 
 MAX_NAME_BYTES = 15  # IFNAMSIZ - 1, <linux/if.h>
+# Tables of [interface.X] that hold nothing but plain keys.
+_PARTS: dict[str, type[Section]] = {
+    "adapt": AdaptConfig,
+    "constraints": ConstraintsConfig,
+    "limits": LimitsConfig,
+}
 _NAMES_CURE = "`ip -brief link` lists the names"
 
 
@@ -79,13 +95,29 @@ def _interface(
         derived=reader.derived_points if reader else (),
     )
     shared = keys | {"policy": policy, "search": search or SearchConfig()}
+    shared |= {name: _part(name, keys, at, problems) for name in _PARTS}
+    if "objective" in keys:
+        shared["objective"] = read_objective(keys["objective"], (*at, "objective"), problems)
     settings = _settings(shared, function, at, problems)
     own = {key: keys[key] for key in reader.keys if key in keys} if reader else {}
     tables = reader.read(own, at, problems) if reader else None
     if settings is None or function is None:
         return None
+    _check_share(settings, at, problems)
     values = dict(settings) | {"function": function}
     return InterfaceConfig(**values, name=name, tables=tables)
+
+
+def _part(name: str, keys: dict[str, Any], at: KeyPath, problems: Problems) -> Section:
+    raw = table(keys.get(name, {}), (*at, name), problems)
+    return checked_part(_PARTS[name], raw or {}, (*at, name), problems)
+
+
+def _check_share(settings: InterfaceSettings, at: KeyPath, problems: Problems) -> None:
+    kind, share = settings.objective.kind, settings.limits.max_share
+    if kind in ALONE and share < 1:
+        what = f"{quote(kind)} sends all packets to one variant, but limits.max_share is {share}"
+        problems.add((*at, "objective"), what, 'take for example "time_per_packet"')
 
 
 def _settings(
@@ -95,8 +127,13 @@ def _settings(
     reader = table_reader(function) if function else None
     own = reader.keys if reader else ()
     left_out = own if function else table_keys()
+    tables: dict[str, type[Section]] = {"search": SearchConfig, **_PARTS}
     advice = (
-        {key: f"it belongs in [{show_path(at)}.search]" for key in SearchConfig.model_fields}
+        {
+            key: f"it belongs in [{show_path((*at, name))}]"
+            for name, model in tables.items()
+            for key in model.model_fields
+        }
         | {key: f"function {quote(function or '')} has no such table" for key in table_keys()}
         | _vlan_advice(keys, at)
     )

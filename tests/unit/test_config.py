@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from iridescent_xdp.config import ConfigFileError, InterfaceConfig, SearchConfig, load_config
+from iridescent_xdp.config import (
+    AdaptConfig,
+    ConfigFileError,
+    ConstraintsConfig,
+    InterfaceConfig,
+    LimitsConfig,
+    SearchConfig,
+    load_config,
+)
+from iridescent_xdp.config.objective import ThroughputConfig, TimePerPacketConfig
 from iridescent_xdp.functions.filter_config import MAX_SET_PREFIXES, FilterTables
 from iridescent_xdp.functions.rules import Rule
 
@@ -56,15 +65,23 @@ def test_the_least_file_takes_every_default() -> None:
         name="eth0",
         function="filter",
         mode="native-then-generic",
-        objective="time_per_packet",
+        objective=TimePerPacketConfig(),
         toolchain="auto",
         apply="winner",
         policy={},
         search=SearchConfig(
-            strategy="racing", max_seconds=30.0, max_arms=None, share=1.0, seed=0, points={}
+            strategy="racing", max_seconds=30.0, max_arms=None, share=1.0, seed=0,
+            max_trials=None, study=None, points={},
+        ),
+        adapt=AdaptConfig(
+            enabled=True, look_ms=20, every_ms=100, memory=True, max_searches_per_hour=None
+        ),
+        constraints=ConstraintsConfig(p99_ns=None, instructions=None, memory_bytes=None),
+        limits=LimitsConfig(
+            swaps_per_minute=None, quiet_hours=(), max_share=1.0, max_regret_pct=None
         ),
         tables=FilterTables(rules=(), comments=(), allow=(), deny=()),
-    )
+    )  # fmt: skip
 
 
 def test_the_long_example_is_read_as_written() -> None:
@@ -107,7 +124,7 @@ def test_every_setting_can_be_set(site: Path) -> None:
         "seed = 9223372036854775807\nshare = 0.001\npoints.x = [true, 1, 0]\npoints.y = false\n",
     )
     assert interface.mode == "generic"
-    assert interface.objective == "throughput"
+    assert interface.objective == ThroughputConfig()
     assert interface.toolchain == "bcc"
     assert interface.apply == "advice"
     assert interface.search == SearchConfig(

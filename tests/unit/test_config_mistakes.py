@@ -10,6 +10,7 @@ import pytest
 
 from iridescent_xdp.config import ConfigFileError, load_config
 from iridescent_xdp.errors import ConfigError
+from tests.unit.config_goal_mistakes import OF_GOALS
 
 HEAD = '[interface.eth0]\nfunction = "filter"\n'
 POLICY, SEARCH = f"{HEAD}[interface.eth0.policy]\n", f"{HEAD}[interface.eth0.search]\n"
@@ -60,7 +61,7 @@ MISTAKES = {
         HEAD.replace("filter", "my/own.bpf.c"), f"{AT}.function", 'got "my/own.bpf.c"',
     ),
     "unknown key": (f'{HEAD}objectiv = "x"\n', f"{AT}.objectiv", "did you mean 'objective'?"),
-    "unlike any key": (f"{HEAD}zzz = 1\n", f"{AT}.zzz", "known keys: apply, function, mode"),
+    "unlike any key": (f"{HEAD}zzz = 1\n", f"{AT}.zzz", "known keys: adapt, apply, cons"),
     "search key outside": (
         f"{HEAD}max_seconds = 3\n", f"{AT}.max_seconds", "belongs in [interface.eth0.search]",
     ),
@@ -70,7 +71,7 @@ MISTAKES = {
         f"{HEAD}mode = true\n", f"{AT}.mode",
         'must be one of "native-then-generic", "native", "generic", got true',
     ),
-    "objective": (f'{HEAD}objective = "TIME"\n', f"{AT}.objective", '"throughput", got'),
+    "objective": (f'{HEAD}objective = "TIME"\n', f"{AT}.objective", '"throughput", "p99"'),
     "toolchain": (f'{HEAD}toolchain = "gcc"\n', f"{AT}.toolchain", '"auto", "bcc", "llvm"'),
     "apply": (f'{HEAD}apply = "advise"\n', f"{AT}.apply", 'did you mean "advice"?'),
     "policy is a list": (f"{HEAD}policy = []\n", f"{AT}.policy", "must be a table, got []"),
@@ -88,6 +89,18 @@ MISTAKES = {
     ),
     "search is text": (f'{HEAD}search = "racing"\n', FIND, 'table, got "racing"'),
     "strategy": (f'{SEARCH}strategy = "race"\n', f"{FIND}.strategy", '"racing"?'),
+    "policy file is missing": (
+        f'{SEARCH}strategy = "own.py"\n', f"{FIND}.strategy", 'no such file, got "own.py"',
+    ),
+    "strategy is a number": (f"{SEARCH}strategy = 1\n", f"{FIND}.strategy", ".py file, got 1"),
+    "no trial": (f"{SEARCH}max_trials = 0\n", f"{FIND}.max_trials", "from 1 to 1000000, got 0"),
+    "study is a path": (
+        f'{SEARCH}strategy = "optuna"\nstudy = "/tmp/x.db"\n', f"{FIND}.study",
+        'connection string SCHEME://…, got "/tmp/x.db"',
+    ),
+    "study of racing": (
+        f'{SEARCH}study = "sqlite:///x.db"\n', f"{FIND}.study", 'by strategy "racing"',
+    ),
     "unknown search key": (
         f"{SEARCH}max_second = 3\n", f"{FIND}.max_second", "did you mean 'max_seconds'?",
     ),
@@ -216,9 +229,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", [*MISTAKES, *OF_GOALS])
 def test_one_mistake_gives_one_line_with_path_and_cure(name: str, folder: Path) -> None:
-    text, path, says = MISTAKES[name]
+    text, path, says = (MISTAKES | OF_GOALS)[name]
     file = folder / "site.toml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:

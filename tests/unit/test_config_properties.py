@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
 from iridescent_xdp.config import Config, ConfigFileError, SearchConfig, read_config
-from iridescent_xdp.config.model import MAX_ARMS, InterfaceSettings, Section
+from iridescent_xdp.config.model import (
+    MAX_ARMS,
+    AdaptConfig,
+    ConstraintsConfig,
+    InterfaceSettings,
+    LimitsConfig,
+    Section,
+)
+from iridescent_xdp.config.objective import KINDS
 from iridescent_xdp.config.packet_fields import PROTOCOLS, TCP_FLAGS
 from iridescent_xdp.config.prefixes import parse_prefix
 from iridescent_xdp.config.problems import Plain, show_value
@@ -50,11 +58,14 @@ def test_no_text_is_a_prefix_that_the_standard_library_refuses(text: str) -> Non
     assert network == ip_network(text)
 
 
+_PLAIN: list[type[Section]] = [AdaptConfig, ConstraintsConfig, LimitsConfig]
 _KEYS = ["interface", "eth0", *InterfaceSettings.model_fields, *SearchConfig.model_fields,
+         *(key for model in [*_PLAIN, *KINDS.values()] for key in model.model_fields),
          "rules", "sets", *RuleSection.model_fields, *SetsSection.model_fields, "\n"]  # fmt: skip
 _LEAVES = (
     st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-    | st.dates() | st.sampled_from(["filter", "drop", "icmp", "::/0", "1-2", "syn", "/", "."])
+    | st.dates()
+    | st.sampled_from(["filter", "drop", "icmp", "p99", "command", "::/0", "1-2", "syn", "/", "."])
 )  # fmt: skip
 _DOCUMENTS = st.recursive(
     _LEAVES,
@@ -70,7 +81,8 @@ _DOCUMENTS = st.recursive(
 def test_any_document_is_a_config_or_a_list_of_single_lines(
     search: Any, rule: Any, sets: Any, other: Any
 ) -> None:
-    filters = {"function": "filter", "search": search, "sets": sets, "rules": [rule, rule]}
+    filters = {"function": "filter", "search": search, "sets": sets, "rules": [rule, rule],
+               "objective": rule, "limits": search, "adapt": sets, "constraints": sets}  # fmt: skip
     for document in ({"interface": {"eth0": filters, "eth1": other}}, {"interface": other}):
         try:
             assert isinstance(read_config(document, Path("x.toml")), Config)
@@ -104,10 +116,16 @@ def test_protocols_and_flags_have_their_standard_numbers() -> None:
     assert {name: TCP(flags=name[0].upper()).flags.value for name in TCP_FLAGS} == TCP_FLAGS
 
 
-@pytest.mark.parametrize("model", [InterfaceSettings, SearchConfig, RuleSection, SetsSection])
+@pytest.mark.parametrize(
+    "model",
+    [InterfaceSettings, SearchConfig, RuleSection, SetsSection, *_PLAIN, *KINDS.values()],
+)
 def test_the_manual_tells_every_key_and_its_default(model: type[Section]) -> None:
     manual = (ROOT / "docs" / "operator-file.md").read_text()
     for key, field in model.model_fields.items():
+        if key == "kind":
+            assert f'| `"{field.default}"` |' in manual
+            continue
         row = re.search(rf"^\| `{key}` \|.*\|$", manual, re.MULTILINE)
         assert row, key
         if not field.is_required() and isinstance(field.default, str | int | float):
