@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`iridescent traffic send`: a capture or a packet mix, sent by the in-kernel generator."""
+"""`iridescent traffic`: send, pktgen, replay.
+
+`send` is the in-kernel generator; the kernel's own packet generator and the replay with timing are
+in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from typing import TYPE_CHECKING
 import click
 
 from iridescent_xdp.commands.output import emit_json, json_option
+from iridescent_xdp.commands.traffic_pktgen import pktgen
+from iridescent_xdp.commands.traffic_replay import replay
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.kernel.features import Feature, require
 
 if TYPE_CHECKING:
     from traffic.mixes import Stream
 
-MIXES = ("plain", "high", "low", "imix", "ipv6", "tagged", "mixed")
 DEFAULT_COUNT = 100_000
 MAX_COUNT = 10_000_000_000
 
@@ -29,7 +34,7 @@ def command() -> None:
 @command.command()
 @click.option("--interface", required=True, help="Packets leave this interface.")
 @click.option("--pcap", type=click.Path(path_type=Path), help="Replay this capture, in a circle.")
-@click.option("--mix", type=click.Choice(MIXES), help="Send one of these mixes.")
+@click.option("--mix", help="Send this mix: a name, or a traffic file (*.toml).")
 @click.option(
     "--count", type=click.IntRange(1, MAX_COUNT), default=DEFAULT_COUNT, show_default=True
 )
@@ -65,38 +70,21 @@ def send(
 
 def _stream(pcap: Path | None, mix: str | None) -> tuple[Stream, str]:
     """What to send, and what it is. Raises TrafficError for an unreadable capture."""
+    from traffic.mix_file import NAMED, mix_of
     from traffic.mix_stream import fitted
+    from traffic.mixes import build
     from traffic.pcap import read_pcap
 
     if (pcap is None) == (mix is None):
         raise ConfigError(
-            "give either --pcap FILE or --mix NAME", cure=f"mixes: {', '.join(MIXES)}"
+            "give either --pcap FILE or --mix NAME", cure=f"mixes: {', '.join(NAMED)}"
         )
     if pcap is not None:
         capture = read_pcap(pcap)
         return fitted(capture.stream), capture.note
-    stream = mix_named(mix or "")
+    stream = build(mix_of(mix or ""))
     return stream, f"mix {stream.name}: {len(stream.packets)} distinct packets"
 
 
-def mix_named(name: str) -> Stream:
-    """One of MIXES: locality high, low or none (plain), or with something special in it."""
-    from traffic.mixes import IMIX, Mix, build
-
-    special: dict[str, Mix] = {
-        "plain": Mix(name=name),
-        "high": Mix(name=name, locality="high"),
-        "low": Mix(name=name, locality="low"),
-        "imix": Mix(name=name, size_bytes=IMIX),
-        "ipv6": Mix(name=name, ipv6_share=0.5),
-        "tagged": Mix(name=name, vlan_shares=(0.2, 0.6, 0.2)),
-        "mixed": Mix(
-            name=name,
-            ipv6_share=0.2,
-            protocol_shares=(0.5, 0.3, 0.1, 0.1),
-            vlan_shares=(0.8, 0.15, 0.05),
-            ip_options_share=0.02,
-            break_share=0.05,
-        ),
-    }
-    return build(special[name])
+command.add_command(pktgen)
+command.add_command(replay)

@@ -69,7 +69,7 @@ def test_document_has_the_same_exit_codes_and_commands() -> None:
         assert f"## `iridescent {name}" in DOCUMENT
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "traffic send"])
+@pytest.mark.parametrize("name", [*COMMANDS, "traffic send", "traffic pktgen", "traffic replay"])
 def test_each_option_is_documented(name: str) -> None:
     command: click.Command | None = cli
     for word in name.split():
