@@ -125,7 +125,7 @@ class Controller(LiveCode):
             self.plan.function.fill(state)
             self.generic = self._load_generic(state)
             root = self._load_root(state)
-            self._remember(self.generic, self.plan.generic)
+            self.remember(self.generic, self.plan.generic)
             self.board = Switchboard.attach(
                 self.interface, self.plan.config.mode, state, self.generic, root, self.pins
             )
@@ -171,7 +171,7 @@ class Controller(LiveCode):
             state.close()
             raise
         found = self.board.held.info.prog_id
-        self._remember(self.generic, self.plan.generic)
+        self.remember(self.generic, self.plan.generic)
         self.board.put(ENTRY, self.generic)
         self.board.put(FALLBACK, self.generic)
         self.board.through_root()

@@ -73,7 +73,7 @@ class LiveCode:
     def _name(self, variant: Variant) -> str:
         return f"{self.plan.template.name[:6]}_{variant.key}"
 
-    def _remember(self, program: Program, variant: Variant) -> None:
+    def remember(self, program: Program, variant: Variant) -> None:
         """Write down what a program id stands for, before it can be live."""
         self.record.programs[str(program.info.prog_id)] = {
             "variant": self.plan.label(variant),
@@ -116,7 +116,7 @@ class LiveCode:
             if variant != self.plan.generic:
                 program = self.state.load_kept(insns, self._name(variant), arm=STEADY_ARM)
             self._forget_old_programs()
-            self._remember(program, variant)
+            self.remember(program, variant)
             took_us = self.board.put(ENTRY, program)
             if direct:
                 self.board.direct(program)
@@ -185,7 +185,7 @@ class LiveCode:
             program = self.state.load(insns, self._name(variant), arm=STEADY_ARM)
             if not self.searching:
                 self.close_retired()
-            self._remember(program, variant)
+            self.remember(program, variant)
             self._retired.append(self.generic)
             self.plan = replace(self.plan, generic=variant)
             self.generic = program

@@ -26,7 +26,7 @@ from iridescent_xdp.state import PINS, State
 from iridescent_xdp.template import Template
 
 ENTRY, FALLBACK, OBSERVING, FIRST_ARM = 0, 1, 2, 3
-HELPERS = ("root", "dispatcher", "observer")
+HELPERS = ("root", "dispatcher", "observer", "sensor")
 
 
 def helper_templates() -> tuple[Template, ...]:

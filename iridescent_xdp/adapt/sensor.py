@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A cheap look at live traffic, now and then, while a variant is live.
+
+For some milliseconds the link holds the root and slot 0 the sensor (bpf/sensor.bpf.c). It samples
+packet headers, and sends the sampled packets through builds of the live variant and of the generic
+code that count and time; all others go to the live variant. Then everything is put back. What can
+be known without looking is read in between: packets from the interface, misses from the live
+variant. The lock is held for the swaps only, so a search or a change of tables that comes meanwhile
+goes first, and the look ends there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+
+from iridescent_xdp.adapt.groups import Counts, miss_groups, missable, verdict_group
+from iridescent_xdp.adapt.reading import Reading, ReadingStatus, no_times
+from iridescent_xdp.adapt.received import Received
+from iridescent_xdp.adapt.samples import FlowView, header_groups
+from iridescent_xdp.adapt.signature import Group, Signature
+from iridescent_xdp.adapt.stand_ins import StandIns, make_stand_ins
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.live import TablesChangedError
+from iridescent_xdp.switchboard import ENTRY, FALLBACK
+
+SLOT_LIVE, SLOT_REFERENCE, SLOT_SENSED = 61, 62, 63  # bpf/sensor.bpf.c says the same
+LOOK_S = 0.003
+STRETCH = 4  # a look takes so many times longer when packets are few
+WANTED_SAMPLES = 768
+FEWEST = 4  # packets that a look has to expect, else nobody looks
+MAX_GAP_BITS = 16
+
+
+class Sensor:
+    """Looks at one controller's interface; made and closed in the interface's namespace.
+
+    One thread calls ``sense``; searches and changes of tables may run in others.
+    """
+
+    def __init__(
+        self, controller: Controller, *, wait: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._controller = controller
+        self._wait = wait
+        self._received = Received(controller.interface.index)
+        self._stand_ins: StandIns | None = None
+        self._flows = FlowView()
+        self._begin()
+
+    def reset(self) -> None:
+        """Forget the flows and counts of the looks before: after a search, or a change of tables."""
+        self._flows.reset()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._last_ns = time.monotonic_ns()
+        self._packets = self._received.packets()
+        self._counts = Counts.read(self._controller.state)
+        self._variant = self._controller.live_variant
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def sense(self, seconds: float = LOOK_S) -> Reading:
+        """Look for ``seconds``, up to STRETCH times as long when packets are few.
+
+        Takes two link updates more (some 8 ms each) unless the link holds the root anyway. Raises
+        AttachError when somebody else changed the interface, and OSError when it is gone.
+        """
+        now_ns = time.monotonic_ns()
+        total = self._received.packets()
+        packets, self._packets = max(0, total - self._packets), total
+        pps = packets / max(1e-6, (now_ns - self._last_ns) / 1e9)
+        self._last_ns = now_ns
+        if not packets:
+            return Reading(at_ns=now_ns, status=ReadingStatus.FEW)
+        stand_s = min(STRETCH * seconds, max(seconds, WANTED_SAMPLES / max(pps, 1.0)))
+        if pps * stand_s < FEWEST:
+            return self._told(ReadingStatus.FEW, now_ns, packets, pps)
+        try:
+            stand_ins = self._prepared()
+        except TablesChangedError:
+            return self._told(ReadingStatus.ASIDE, now_ns, packets, pps)
+        stood_s = self._look(stand_ins, stand_s, _gaps(pps * stand_s))
+        if not stood_s:
+            return self._told(ReadingStatus.ASIDE, now_ns, packets, pps)
+        return self._told(ReadingStatus.LOOKED, now_ns, packets, pps, stood_s)
+
+    def _told(
+        self, status: ReadingStatus, at_ns: int, packets: int, pps: float, stood_s: float = 0.0
+    ) -> Reading:
+        before, self._counts = self._counts, Counts.read(self._controller.state)
+        new = self._counts.since(before)
+        groups: dict[str, Group] = {}
+        if self._variant == self._controller.live_variant:
+            groups |= miss_groups(new, packets, missable(self._controller))
+        self._variant = self._controller.live_variant
+        if len(new.samples):
+            groups |= header_groups(new.samples) | self._flows.groups(new.samples["flow"])
+            groups |= verdict_group(new)
+        return Reading(
+            at_ns=at_ns,
+            status=status,
+            signature=Signature(groups=groups),
+            packets=packets,
+            pps=pps,
+            misses={
+                name.removeprefix("misses of "): group.shares["miss"]
+                for name, group in groups.items()
+                if name.startswith("misses of ")
+            },
+            times=new.times if stood_s else no_times(),
+            reference_times=new.reference_times if stood_s else no_times(),
+            seen=new.seen,
+            stood_ms=stood_s * 1000,
+        )
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def _prepared(self) -> StandIns:
+        """What stands around a look at what is live now. Raises TablesChangedError."""
+        if self._stand_ins is None or not self._stand_ins.fit(self._controller):
+            if self._controller.searching:
+                raise TablesChangedError("a search is on")
+            self._drop()
+            self._stand_ins = make_stand_ins(self._controller)
+        return self._stand_ins
+
+    def _look(self, stand_ins: StandIns, seconds: float, gaps: int) -> float:
+        """Seconds that the sensor stood; 0 when it stepped aside."""
+        controller = self._controller
+        with controller.lock:
+            if controller.searching or not stand_ins.fit(controller):
+                return 0.0
+            board = controller.board
+            board.check(controller.interface)
+            held = board.held
+            controller.state["sensing"].write(0, gaps.to_bytes(8, "little"))
+            try:
+                self._stand(stand_ins)
+            except BaseException:
+                self._put_back(stand_ins, held)
+                raise
+        began = time.perf_counter()
+        try:
+            self._wait(seconds)
+        finally:
+            ended = self._put_back(stand_ins, held)
+        return ended - began if ended else 0.0
+
+    def _stand(self, stand_ins: StandIns) -> None:
+        controller = self._controller
+        board = controller.board
+        self._fill(SLOT_LIVE, controller.live)
+        self._fill(SLOT_SENSED, stand_ins.sensed)
+        self._fill(SLOT_REFERENCE, stand_ins.reference)
+        sensor_id = str(stand_ins.sensor.info.prog_id)
+        if controller.record.programs.get(sensor_id, {}).get("key") != stand_ins.live.key:
+            controller.remember(stand_ins.sensor, stand_ins.live)
+        board.through_root()
+        if stand_ins.fallback is not None:
+            board.put(FALLBACK, stand_ins.fallback)
+        board.put(ENTRY, stand_ins.sensor)
+
+    def _put_back(self, stand_ins: StandIns, held: Program) -> float:
+        """As it was before the look, unless somebody else decided otherwise meanwhile.
+
+        Returns when the sensor stopped to stand, 0 when somebody else did that.
+        """
+        controller = self._controller
+        with controller.lock:
+            board = controller.board
+            ours = board.expected.get(ENTRY) == stand_ins.sensor.info.prog_id
+            if ours:
+                board.put(ENTRY, controller.live)
+            ended = time.perf_counter()
+            fallback = stand_ins.fallback
+            if fallback is not None and board.expected.get(FALLBACK) == fallback.info.prog_id:
+                board.put(FALLBACK, controller.generic)
+            if not controller.searching and held is controller.live:
+                board.direct(controller.live)
+            return ended if ours else 0.0
+
+    def _fill(self, slot: int, program: Program | None) -> None:
+        board = self._controller.board
+        if program is None:
+            if board.expected.get(slot):
+                board.clear(slot)
+        elif board.expected.get(slot) != program.info.prog_id:
+            board.put(slot, program)
+
+    # -- leaving ---------------------------------------------------------------------------
+
+    def _drop(self) -> None:
+        """Give back what stood around looks at something else."""
+        if self._stand_ins is None:
+            return
+        with self._controller.lock:
+            for slot in (SLOT_LIVE, SLOT_SENSED, SLOT_REFERENCE):
+                self._fill(slot, None)
+        self._stand_ins.close()
+        self._stand_ins = None
+
+    def close(self) -> None:
+        """Give everything back, before the controller is closed."""
+        self._drop()
+        self._received.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _gaps(expected: float) -> int:
+    """The largest gap between samples, less one: a power of two, less one (see sensor.bpf.c)."""
+    wanted = max(1.0, 2 * expected / WANTED_SAMPLES)
+    return (1 << min(MAX_GAP_BITS, int(np.log2(wanted)))) - 1

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs that stand around a look: counted and timed builds of what is live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.errors import PreflightError, ToolchainError, VerifierError
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.points import PointClass
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+
+REFERENCE_ARM, SENSED_ARM = 29, 30  # where they count themselves; no search runs then
+
+
+@dataclass(kw_only=True)
+class StandIns:
+    """Made for one live variant, generic variant and version of the tables; owns its programs.
+
+    ``sensor`` goes to slot 0. ``sensed`` is the live variant and ``reference`` the generic code,
+    counted and timed, and ``fallback`` is what ends the sample of a packet whose guard is missed.
+    Each is None where it is not needed or could not be proven.
+    """
+
+    live: Variant
+    generic: Variant
+    version: int
+    sensor: Program
+    sensed: Program | None = None
+    reference: Program | None = None
+    fallback: Program | None = None
+
+    def fit(self, controller: Controller) -> bool:
+        """Whether they are made for what is live now."""
+        now = (controller.live_variant, controller.plan.generic, controller.plan.function.version)
+        return now == (self.live, self.generic, self.version)
+
+    def close(self) -> None:
+        """Give the programs back."""
+        for program in (self.sensor, self.sensed, self.reference, self.fallback):
+            if program is not None:
+                program.close()
+
+
+def make_stand_ins(controller: Controller) -> StandIns:
+    """Build, prove and load them, without a lock: traffic goes on, and so may changes.
+
+    The live variant's counted build is other code than the one that was proven, so it is compared
+    with the generic code once more. When that fails, the event says so and nothing is timed.
+    Raises TablesChangedError when the tables change meanwhile.
+    """
+    template, insns = controller.builder.helper("sensor")
+    with controller.lock:
+        made = StandIns(
+            live=controller.live_variant,
+            generic=controller.plan.generic,
+            version=controller.plan.function.version,
+            sensor=controller.state.load(insns, "sensor", template=template),
+        )
+    try:
+        _add_timed(controller, made)
+    except (ToolchainError, VerifierError, PreflightError) as error:
+        controller.events.tell("sensor_untimed", reason=str(error))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _add_timed(controller: Controller, made: StandIns) -> None:
+    specialized = made.live != made.generic
+    sensed = _measured(controller, made.live)
+    if specialized:
+        with controller.changes.proof.prepared((), made.version) as prepared:
+            prepared().check(sensed, f"pf_{made.live.key}")
+        made.reference = controller.state.load(
+            _measured(controller, made.generic), "sensor_generic", arm=REFERENCE_ARM
+        )
+    if specialized and _guarded(controller, made.live):
+        code = controller.builder.variant(controller.plan.function, made.generic, Role.FALLBACK)
+        made.fallback = controller.state.load(code, "sensor_fallback", arm=SENSED_ARM)
+    made.sensed = controller.state.load(sensed, "sensor_live", arm=SENSED_ARM)
+
+
+def _measured(controller: Controller, variant: Variant) -> bytes:
+    """Sampled packets are few, so each is timed."""
+    each = variant.with_values(sample_shift=0)
+    return controller.builder.variant(controller.plan.function, each, Role.ARM)
+
+
+def _guarded(controller: Controller, variant: Variant) -> bool:
+    return any(
+        point.point_class is PointClass.NARROWING
+        and variant[point.name] != controller.plan.generic[point.name]
+        for point in controller.plan.template.points
+    )
