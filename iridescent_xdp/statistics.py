@@ -138,7 +138,7 @@ def _window_means(windows: ArrayLike, limit_ns: float) -> tuple[_Floats, _Floats
         return (kept @ _MIDDLE_NS) / samples, samples
 
 
-def _t_quantile(degrees: int) -> float:
+def t_quantile(degrees: int) -> float:
     """Student's t for the 99 % interval; Cornish-Fisher expansion (Abramowitz-Stegun 26.7.5)."""
     if degrees <= len(_T):
         return _T[degrees - 1]
@@ -170,16 +170,16 @@ def paired_difference(a: Windows, b: Windows) -> Effect:
             cure="measure longer or more traffic",
         )
     weight = (n_a * n_b)[both] / (n_a + n_b)[both]
-    return _t_interval((mean_a - mean_b)[both], weight / weight.sum())
+    return t_interval((mean_a - mean_b)[both], weight / weight.sum())
 
 
-def _t_interval(values: _Floats, weight: _Floats) -> Effect:
-    """Weighted mean in ns with its t-interval; the weights add up to 1."""
+def t_interval(values: _Floats, weight: _Floats, unit: str = "ns") -> Effect:
+    """Weighted mean with its t-interval; the weights add up to 1."""
     mean = float(values @ weight)
     effective = max(2.0, 1 / float(weight @ weight))
     variance = float(weight**2 @ (values - mean) ** 2) * effective / (effective - 1)
-    half = _t_quantile(int(effective) - 1) * math.sqrt(variance)
-    return Effect(value=mean, low=mean - half, high=mean + half, n=len(values), unit="ns")
+    half = t_quantile(int(effective) - 1) * math.sqrt(variance)
+    return Effect(value=mean, low=mean - half, high=mean + half, n=len(values), unit=unit)
 
 
 def pooled(effects: Sequence[Effect]) -> Effect:
