@@ -9,7 +9,7 @@
 #include "iridescent.h"
 #include "cursor.h"
 
-#define SAMPLES		1024 /* kept on each CPU, the last ones; a power of two */
+#define SAMPLES		1024 /* on each CPU in one look, at most; a power of two */
 #define SLOT_LIVE	61
 #define SLOT_REFERENCE	62 /* the generic code, counted and timed */
 #define SLOT_SENSED	63 /* the live variant, counted and timed */
@@ -36,10 +36,13 @@ struct look {
 	__u64 seen; /* packets that passed by */
 	__u64 next; /* the count at which the next sample is taken */
 	__u64 taken;
+	__u64 number; /* of the look that it belongs to */
+	__u64 left; /* samples that may still be taken in this look */
 	struct sample samples[SAMPLES];
 };
 
 struct sensing {
+	__u64 number; /* another one for each look */
 	__u64 gaps; /* samples are 1 to gaps + 1 packets apart; a power of two, less one */
 };
 
@@ -163,14 +166,21 @@ static __always_inline void take_sample(struct xdp_md *ctx, struct look *look)
 
 static __always_inline int sensor(struct xdp_md *ctx)
 {
+	const struct sensing *plan = MAP_VALUE(sensing);
 	__u32 zero = 0;
 	struct look *look = bpf_map_lookup_elem(MAP(looks), &zero);
 
 	if (look) {
 		__u64 count = look->seen++;
 
-		if (count >= look->next) {
-			look->next = count + 1 + (bpf_get_prandom_u32() & MAP_VALUE(sensing)->gaps);
+		if (look->number != plan->number) {
+			look->number = plan->number;
+			look->left = SAMPLES;
+			look->next = count;
+		}
+		if (count >= look->next && look->left) {
+			look->next = count + 1 + (bpf_get_prandom_u32() & plan->gaps);
+			look->left--;
 			take_sample(ctx, look);
 			if (look->taken & 1)
 				bpf_tail_call(ctx, MAP(slots), SLOT_REFERENCE);

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from struct import pack
 from typing import Self
 
 import numpy as np
@@ -50,10 +51,11 @@ class Sensor:
         self._received = Received(controller.interface.index)
         self._stand_ins: StandIns | None = None
         self._flows = FlowView()
+        self._number = time.monotonic_ns()  # of a look: no other sensor had it before
         self._begin()
 
     def reset(self) -> None:
-        """Forget the flows and counts of the looks before: after a search, or a change of tables."""
+        """Forget the flows and counts so far: after a search, or a change of tables."""
         self._flows.reset()
         self._begin()
 
@@ -139,7 +141,8 @@ class Sensor:
             board = controller.board
             board.check(controller.interface)
             held = board.held
-            controller.state["sensing"].write(0, gaps.to_bytes(8, "little"))
+            self._number += 1
+            controller.state["sensing"].write(0, pack("<QQ", self._number, gaps))
             try:
                 self._stand(stand_ins)
             except BaseException:

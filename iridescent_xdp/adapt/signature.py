@@ -55,7 +55,9 @@ class Group:
     def shares(self) -> dict[str, float]:
         """Share of each category, 0 to 1; all 0 for a group of no packets."""
         total = self.total
-        return {n: c / total if total else 0.0 for n, c in zip(self.names, self.counts, strict=True)}
+        return {
+            n: c / total if total else 0.0 for n, c in zip(self.names, self.counts, strict=True)
+        }
 
     def array(self) -> NDArray[np.float64]:
         """The counts, shape (categories,)."""
@@ -117,7 +119,8 @@ class Signature:
                 raise ConfigError(f"signatures have format {FORMAT}, got {read['format']!r}")
             groups = {
                 str(name): Group(
-                    names=tuple(str(n) for n in counts), counts=tuple(int(c) for c in counts.values())
+                    names=tuple(str(n) for n in counts),
+                    counts=tuple(int(c) for c in counts.values()),
                 )
                 for name, counts in read["groups"].items()
             }
@@ -157,10 +160,15 @@ def group_distance(a: Group, b: Group, dispersion: float = 1.0) -> tuple[float, 
     """
     p, q = a.array(), b.array()
     distance = hellinger(p, q)
-    degrees = max(1, int(np.count_nonzero(p + q)) - 1)
+    degrees = degrees_of(a, b)
     size = a.total * b.total / (a.total + b.total) / dispersion
     noise = math.sqrt(degrees / (8 * size))
     return distance, noise, normal_score(8 * size * distance**2, degrees)
+
+
+def degrees_of(a: Group, b: Group) -> int:
+    """Degrees of freedom of a comparison: categories that either has, less one."""
+    return max(1, int(np.count_nonzero(a.array() + b.array())) - 1)
 
 
 def normal_score(chi_square: float, degrees: int) -> float:
