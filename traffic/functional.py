@@ -183,15 +183,15 @@ def _missing(case: Case, left: list[Seen]) -> str:
     """Why a case has not met its fate; the frame that explains it is taken out of ``left``."""
     assert case.frame is not None
     what = f"'{case.description}': {case.fate}, but"
-    elsewhere = next((s for s in left if s.data in (case.packet, case.frame)), None)
-    if elsewhere is not None:
-        left.remove(elsewhere)
-        return f"{what} it arrived at '{elsewhere.port}' as {_shown(elsewhere.data)}"
     alike = [s for s in left if s.port == case.port and _alike(s.data, case.frame)]
     if alike:
         nearest = min(alike, key=lambda s: _differing(s.data, case.frame or b""))
         left.remove(nearest)
         return f"{what} {_difference(nearest.data, case.frame)}"
+    elsewhere = next((s for s in left if s.data in (case.packet, case.frame)), None)
+    if elsewhere is not None:
+        left.remove(elsewhere)
+        return f"{what} it arrived at '{elsewhere.port}' as {_shown(elsewhere.data)}"
     return f"{what} nothing of it arrived at '{case.port}'; sent {_shown(case.packet)}"
 
 
