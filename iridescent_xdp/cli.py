@@ -15,7 +15,7 @@ from iridescent_xdp.errors import IridescentError
 # each is the module iridescent_xdp.commands.NAME with a click command called `command`
 COMMANDS = (
     *("run", "status", "detach", "inspect", "explain", "report"),
-    *("demo", "bench", "doctor", "traffic"),
+    *("demo", "bench", "doctor", "traffic", "scenario"),
 )
 INTERRUPTED = 130
 EXIT_CODES = """\b

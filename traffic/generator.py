@@ -19,9 +19,11 @@ import numpy as np
 
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import TrafficError
+from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.kernel.testrun import LIVE_BATCH, MAX_LIVE_BATCH, run_live
 from iridescent_xdp.state import State
+from iridescent_xdp.template import Template
 
 SEQUENCE = 65_536
 MAX_FRAMES = 4096
@@ -42,26 +44,34 @@ class StreamLike(Protocol):
         """Indices into them."""
 
 
+def fill(template: Template, maps: Mapping[str, Map], stream: StreamLike) -> None:
+    """Write a stream into the maps ``frames`` and ``sequence`` of the generator program.
+
+    Raises TrafficError when it does not fit.
+    """
+    packets = list(stream.packets)
+    if not 0 < len(packets) <= MAX_FRAMES or len(stream.sequence) != SEQUENCE:
+        raise TrafficError(
+            f"a stream has 1 to {MAX_FRAMES} frames and {SEQUENCE} positions, "
+            f"got {len(packets)} and {len(stream.sequence)}"
+        )
+    table = np.zeros(1, dtype=template.structs["frames"])
+    for row, packet in zip(table[0]["frames"], packets, strict=False):
+        head = packet[:HEAD_BYTES]
+        row["length"], row["bytes"] = len(packet), len(head)
+        row["data"][: len(head)] = np.frombuffer(head, dtype=np.uint8)
+    maps["frames"].write(0, table)
+    maps["sequence"].write(0, np.asarray(stream.sequence, dtype=np.uint16).tobytes())
+
+
 class _Source:
     """The generator program on its own maps, filled from a stream."""
 
     def __init__(self, builder: Builder, stream: StreamLike, delivery: int) -> None:
-        packets = list(stream.packets)
-        if not 0 < len(packets) <= MAX_FRAMES or len(stream.sequence) != SEQUENCE:
-            raise TrafficError(
-                f"a stream has 1 to {MAX_FRAMES} frames and {SEQUENCE} positions, "
-                f"got {len(packets)} and {len(stream.sequence)}"
-            )
         template, insns = builder.helper("generator", delivery=delivery)
         self.state = State.create(template)
-        table = np.zeros(1, dtype=template.structs["frames"])
-        for row, packet in zip(table[0]["frames"], packets, strict=False):
-            head = packet[:HEAD_BYTES]
-            row["length"], row["bytes"] = len(packet), len(head)
-            row["data"][: len(head)] = np.frombuffer(head, dtype=np.uint8)
-        self.state["frames"].write(0, table)
-        self.state["sequence"].write(0, np.asarray(stream.sequence, dtype=np.uint16).tobytes())
-        self.frame = max(packets, key=len)
+        fill(template, self.state.maps, stream)
+        self.frame = max(stream.packets, key=len)
         self.program: Program = self.state.load(insns, "generator")
 
     def rewind(self) -> None:
