@@ -3,98 +3,196 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
+from iridescent_xdp.arms import FIRST_CANDIDATE, GENERIC_ARM, TWIN_ARM, Built, Workshop
 from iridescent_xdp.controller import Controller
+from iridescent_xdp.errors import MeasurementError, PreflightError, ToolchainError, VerifierError
+from iridescent_xdp.fitness import Fitness
+from iridescent_xdp.limits import Limits
 from iridescent_xdp.measure import ArmResult, Trials
+from iridescent_xdp.objectives import SharedObjective, TurnObjective, make_objective
+from iridescent_xdp.objectives.judge import Contender, Judgement, judge
+from iridescent_xdp.objectives.turns import Player, Turns, spread
 from iridescent_xdp.saturation import Saturation, saturate
 from iridescent_xdp.search.space import Space
-from iridescent_xdp.statistics import MINIMAL_GAIN, Candidate, Decision, Effect, decide
+from iridescent_xdp.statistics import Candidate, Decision, decide
 
 DRIFT = 0.01  # of all packets: this much difference in verdicts is no accident
 RUN_PACKETS = 32
+GENERIC, TWIN = "generic", "generic again"
+
+Finalist = tuple[Built, ArmResult]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is to happen: ``built`` is None when the generic variant stays."""
+    """What is to happen: ``built`` is None when the generic variant stays.
+
+    ``decision`` has the times of the last trial, whatever the objective; ``judgement`` has the
+    objective's numbers, and is None when they could not be measured.
+    """
 
     decision: Decision
     built: Built | None
     saturation: Saturation | None
+    judgement: Judgement | None
 
 
 class Conclusion:
-    """Chooses among finalists by the operator's objective, and makes the choice live."""
+    """Chooses among finalists by the operator's objective and constraints; makes it live."""
 
     def __init__(
-        self, controller: Controller, workshop: Workshop, trials: Trials, space: Space
+        self,
+        controller: Controller,
+        workshop: Workshop,
+        trials: Trials,
+        space: Space,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``limits`` are the interface's, and know what was swapped before; ``clock`` gives
+        seconds since the epoch; ``stop`` ends a measurement by turns, which may take long.
+        """
         self._controller = controller
         self._workshop = workshop
         self._trials = trials
         self._space = space
+        self._config = controller.plan.config
+        self._limits = limits or Limits(self._config.limits)
+        self._clock = clock
+        self._stop = stop
+        self._fitness = Fitness(controller, workshop)
+
+    # -- choosing --------------------------------------------------------------------------
 
     def choose(self, finalists: Sequence[Built], results: Sequence[ArmResult]) -> Choice:
         """``results`` are those of generic, generic again, and the finalists, of one trial."""
+        generic, twin = results[:2]
         honest = [
-            (b, r)
-            for b, r in zip(finalists, results[2:], strict=True)
-            if not self._drifts(results[0], r)
+            (built, result)
+            for built, result in zip(finalists, results[2:], strict=True)
+            if not self._drifts(generic, result)
         ]
         candidates = [
-            Candidate(name=b.label, windows=r.windows, deviations=self._space.deviations(b.variant))
+            Candidate(name=b.label, windows=r.windows, deviations=self._deviations(b))
             for b, r in honest
         ]
-        decision = decide(results[0].windows, results[1].windows, candidates)
-        if self._controller.plan.config.objective.kind == "throughput":
-            choice = self._by_throughput([b for b, _ in honest], decision)
+        times = decide(generic.windows, twin.windows, candidates)
+        fit = [(b, r) for b, r in honest if self._fitness.keeps(b, r, generic)]
+        if honest and not fit:
+            reason = "generic stays: no finalist keeps the constraints"
+            choice = _kept(times, reason)
         else:
-            choice = self._by_time([b for b, _ in honest], decision)
+            choice = self._judged(times, generic, twin, fit)
         self._tell(choice)
         return choice
 
-    def _by_time(self, built: Sequence[Built], decision: Decision) -> Choice:
-        chosen = next((b for b in built if b.label == decision.winner), None)
-        saturation = self._saturate(chosen) if chosen is not None else None
-        return Choice(decision=decision, built=chosen, saturation=saturation)
-
-    def _by_throughput(self, built: Sequence[Built], decision: Decision) -> Choice:
-        """The best by packets per second, if ahead by more than generic is of itself."""
-        floor = _floor(
-            saturate(self._controller, self._workshop, self._trials, self._workshop.twin)
-        )
-        best: tuple[Built, Saturation, Effect] | None = None
-        for item in built:
-            seen = self._saturate(item)
-            gain = seen.throughput if seen is not None else None
-            if seen is not None and gain is not None and (best is None or gain.low > best[2].low):
-                best = (item, seen, gain)
-        if floor is None or best is None or best[2].low <= 1 + floor:
-            told = f"{best[0].label} {best[2]}" if best is not None else "no traffic"
-            reason = f"generic stays: best throughput {told}, noise {floor or 0:.3f}"
-            return Choice(
-                decision=replace(decision, winner=None, reason=reason),
-                built=None,
-                saturation=best[1] if best is not None else None,
+    def _judged(
+        self, times: Decision, generic: ArmResult, twin: ArmResult, fit: Sequence[Finalist]
+    ) -> Choice:
+        objective = make_objective(self._config.objective)
+        try:
+            if isinstance(objective, SharedObjective):
+                contenders = [
+                    Contender(name=b.label, deviations=self._deviations(b), measured=r)
+                    for b, r in fit
+                ]
+                judgement = judge(objective, generic, twin, contenders)
+            else:
+                judgement = self._by_turns(objective, [b for b, _ in fit])
+        except MeasurementError as error:
+            self._controller.events.tell(
+                "measurement_failed", objective=objective.name, reason=str(error)
             )
-        reason = f"{best[0].label} has throughput {best[2]} of generic; noise {floor:.3f}"
+            return _kept(times, f"generic stays: its objective could not be measured: {error}")
+        chosen = next((b for b, _ in fit if b.label == judgement.winner), None)
         return Choice(
-            decision=replace(decision, winner=best[0].label, reason=reason),
-            built=best[0],
-            saturation=best[1],
+            decision=replace(times, winner=judgement.winner, reason=judgement.reason),
+            built=chosen,
+            saturation=self._second_observer(chosen) if chosen is not None else None,
+            judgement=judgement,
         )
 
-    def _saturate(self, built: Built) -> Saturation | None:
+    def _by_turns(self, objective: TurnObjective, built: Sequence[Built]) -> Judgement:
+        """Generic, generic again and ``built``, each alone on the interface by turns."""
+        if not built:
+            raise MeasurementError("there is no candidate")
+        with contextlib.ExitStack() as loaded:
+            if objective.counting:
+                players = self._counting(built, loaded)
+                fallback = self._workshop.fallback
+            else:
+                players = self._steady(built, loaded)
+                fallback = self._controller.generic
+            turns = Turns(
+                self._controller, self._trials, fallback=fallback, stop=self._stop,
+                seed=self._config.search.seed,
+            )  # fmt: skip
+            numbers = turns.measure(objective, players)
+        self._controller.events.tell(
+            "turns", objective=objective.name, unit=objective.unit, values=spread(numbers)
+        )
+        contenders = [
+            Contender(name=b.label, deviations=self._deviations(b), measured=numbers[b.label])
+            for b in built
+            if b.label in numbers
+        ]
+        return judge(objective, numbers[GENERIC], numbers[TWIN], contenders)
+
+    def _counting(self, built: Sequence[Built], loaded: contextlib.ExitStack) -> list[Player]:
+        """Measured builds."""
+        shop = self._workshop
+        players = [
+            Player(name=GENERIC, number=GENERIC_ARM, program=shop.generic.program),
+            Player(name=TWIN, number=TWIN_ARM, program=shop.twin.program),
+        ]
+        for number, item in enumerate(built, FIRST_CANDIDATE):
+            program = loaded.enter_context(shop.arm(item, number).program)
+            players.append(Player(name=item.label, number=number, program=program))
+        return players
+
+    def _steady(self, built: Sequence[Built], loaded: contextlib.ExitStack) -> list[Player]:
+        """The builds that would be swapped in; one that cannot be made is told and left out."""
+        generic = self._controller.plan.generic
+        players = []
+        for number, name in ((GENERIC_ARM, GENERIC), (TWIN_ARM, TWIN)):
+            program = loaded.enter_context(self._fitness.load(generic))
+            players.append(Player(name=name, number=number, program=program))
+        for number, item in enumerate(built, FIRST_CANDIDATE):
+            try:
+                program = loaded.enter_context(self._fitness.load(item.variant))
+            except (PreflightError, ToolchainError, VerifierError) as error:
+                self._fitness.refuse(item, error)
+                continue
+            players.append(Player(name=item.label, number=number, program=program))
+        return players
+
+    def _second_observer(self, built: Built) -> Saturation | None:
+        """Throughput and the kernel's own times; not where all packets to one is too much."""
+        share = self._config.limits.max_share
+        if share < 1:
+            self._controller.events.tell(
+                "second_observer_left_out",
+                variant=built.label,
+                reason=f"it needs all packets, limits.max_share is {share:g}",
+            )
+            return None
         arm = self._workshop.arm(built, FIRST_CANDIDATE)
         try:
             return saturate(self._controller, self._workshop, self._trials, arm)
         finally:
             arm.program.close()
+
+    def _deviations(self, built: Built) -> int:
+        return self._space.deviations(built.variant)
 
     def _drifts(self, generic: ArmResult, arm: ArmResult) -> bool:
         """Afterwards once more: did the arm decide as generic did? Same traffic, same shares.
@@ -109,6 +207,8 @@ class Conclusion:
         self._controller.events.tell("drift", variant=arm.name, verdict_share=worst)
         return True
 
+    # -- telling and applying --------------------------------------------------------------
+
     def _tell(self, choice: Choice) -> None:
         decision, events = choice.decision, self._controller.events
         events.tell(
@@ -119,30 +219,42 @@ class Conclusion:
             needed_ns=decision.needed_ns,
             gains=dict(decision.gains),
             reason=decision.reason,
+            **(choice.judgement.numbers() if choice.judgement is not None else {}),
         )
         if choice.saturation is not None:
             name = choice.built.label if choice.built is not None else "generic"
             events.tell("second_observer", variant=name, **choice.saturation.numbers())
 
-    def apply(self, choice: Choice) -> None:
-        """Swap the winner's steady build in; in advice mode only say so."""
-        chosen, decision = choice.built, choice.decision
+    def apply(self, choice: Choice) -> bool:
+        """Swap the winner's steady build in; returns whether that was done.
+
+        In advice mode, and when a limit forbids a swap now, it is only said.
+        """
+        chosen, decision, events = choice.built, choice.decision, self._controller.events
         if chosen is None:
-            return
-        if self._controller.plan.config.apply == "advice":
-            self._controller.events.tell("advice", variant=chosen.label, reason=decision.reason)
-            return
+            return False
+        if self._config.apply == "advice":
+            events.tell("advice", variant=chosen.label, reason=decision.reason)
+            return False
+        now = self._clock()
+        forbidden = self._limits.allow_swap(now)
+        if forbidden is not None:
+            events.tell("held_back", variant=chosen.label, reason=forbidden)
+            return False
         self._controller.swap(
             chosen.variant,
-            self._workshop.steady(chosen.variant),
+            self._fitness.steady(chosen.variant),
             reason=decision.reason,
             gain=decision.gains[chosen.label],
         )
+        self._limits.note_swap(now)
+        return True
 
 
-def _floor(twin: Saturation | None) -> float | None:
-    """How far generic is from itself in throughput; at least the smallest gain worth a swap."""
-    if twin is None or twin.throughput is None:
-        return None
-    effect = twin.throughput
-    return max(MINIMAL_GAIN, abs(effect.value - 1) + effect.half_width)
+def _kept(times: Decision, reason: str) -> Choice:
+    return Choice(
+        decision=replace(times, winner=None, reason=reason),
+        built=None,
+        saturation=None,
+        judgement=None,
+    )

@@ -3,8 +3,8 @@
 
 During a trial the dispatcher stands in slot 0 and sends runs of consecutive packets to the
 arms in a shuffled order. Each arm counts and times itself in ``arm_stats``; the controller reads
-the difference about every 20 ms. Nothing is clipped or filled in: a trial that saw too little
-traffic fails and says so.
+the difference about every 10 ms, and ends the trial when enough is known. Nothing is clipped or
+filled in: a trial that saw too little traffic fails and says so.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.statistics import Windows
 from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM, Switchboard
+from iridescent_xdp.trial_end import Look, TrialEnd
 
-WINDOW_S = 0.02
+WINDOW_S = 0.01
 RUN_BITS = 5  # 32 consecutive packets to one arm: a NAPI poll of 64 holds two
 SCHEDULE_RUNS = 256
 MIN_WINDOWS = 9
@@ -31,7 +32,11 @@ MIN_WINDOWS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """What one arm did in a trial; ``windows`` has shape (windows, buckets)."""
+    """What one arm did in a trial; ``windows`` has shape (windows, buckets).
+
+    ``verdict_samples`` (timed packets below 4,096 ns) and ``verdict_ns`` (their times, added up)
+    have shape (windows, verdicts). ``stopped``: it was far worse than generic, and cut short.
+    """
 
     name: str
     packets: int
@@ -39,6 +44,9 @@ class ArmResult:
     verdicts: NDArray[np.uint64]
     misses: NDArray[np.uint64]
     windows: Windows
+    verdict_samples: NDArray[np.int64]
+    verdict_ns: NDArray[np.int64]
+    stopped: bool = False
 
     @property
     def samples(self) -> int:
@@ -61,6 +69,7 @@ class Arm:
     _last: Records | None = field(default=None, repr=False)
     _first: Records | None = field(default=None, repr=False)
     _rows: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
+    _by_verdict: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,39 @@ class Standing:
     live: Program
     generic: Program
     fallback: Program
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """How far a trial is."""
+
+    arms: Sequence[Arm]
+    samples: int
+    share: float
+    end: TrialEnd | None
+    stop: Callable[[], bool]
+    look: Look = field(default_factory=Look)
+
+    @property
+    def _running(self) -> list[Arm]:
+        return [arm for place, arm in enumerate(self.arms) if place not in self.look.out]
+
+    @property
+    def slots(self) -> list[int]:
+        """Where packets go."""
+        return [FIRST_ARM + arm.number for arm in self._running]
+
+    @property
+    def fewest(self) -> int:
+        """Samples of the arm that has the fewest."""
+        return min(sum(int(row.sum()) for row in arm._rows) for arm in self._running)
+
+    def is_over(self) -> bool:
+        """Called after each window."""
+        if self.end is not None:
+            self.look = self.end.look([np.array(arm._rows) for arm in self.arms])
+        enough = self.fewest >= self.samples and len(self.arms[0]._rows) >= MIN_WINDOWS
+        return self.look.done or enough
 
 
 class Trials:
@@ -91,24 +133,27 @@ class Trials:
         share: float = 1.0,
         timeout_s: float = 10.0,
         stop: Callable[[], bool] = lambda: False,
+        end: TrialEnd | None = None,
     ) -> list[ArmResult]:
-        """Measure arms together until each has ``samples`` timed packets.
+        """Measure arms together until each has ``samples`` timed packets, or ``end`` has enough.
 
-        Packets that no arm gets (``share`` below 1) go to the generic code. Raises MeasurementError
-        when the traffic did not bring enough samples in ``timeout_s``.
+        An arm that ``end`` takes out gets no more packets; its result has what came until then, and
+        says why. Packets that no arm gets (``share`` below 1) go to the generic code. Raises
+        MeasurementError when the traffic did not bring enough samples in ``timeout_s``.
         """
         for arm in arms:
             self._board.state["arm_stats"].zero(arm.number)
             self._board.put(FIRST_ARM + arm.number, arm.program)
-        self._plan([FIRST_ARM + arm.number for arm in arms], share)
+        trial = _Trial(arms=arms, samples=samples, share=share, end=end, stop=stop)
+        self._plan(trial.slots, share)
         self._board.put(FALLBACK, standing.fallback)
         self._board.put(ENTRY, self._dispatcher)
         try:
-            self._collect(arms, samples, timeout_s, stop)
+            self._collect(trial, timeout_s)
         finally:
             self._board.put(ENTRY, standing.live)
             self._board.put(FALLBACK, standing.generic)
-        return [_result(arm) for arm in arms]
+        return [_result(arm, stopped=p in trial.look.stopped) for p, arm in enumerate(arms)]
 
     def only(self, slot: int) -> None:
         """While the dispatcher stands: all packets to one slot."""
@@ -128,22 +173,24 @@ class Trials:
         plan[0]["slots"] = self._rng.permutation(order)
         self._board.state["schedule"].write(0, plan)
 
-    def _collect(
-        self, arms: Sequence[Arm], samples: int, timeout_s: float, stop: Callable[[], bool]
-    ) -> None:
+    def _collect(self, trial: _Trial, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        self._read(arms)  # the first window starts here, with every arm warm
-        for arm in arms:
+        self._read(trial.arms)  # the first window starts here, with every arm warm
+        for arm in trial.arms:
             arm._rows.clear()
+            arm._by_verdict.clear()
         while True:
             time.sleep(WINDOW_S)
-            self._read(arms)
-            counts = [sum(int(r.sum()) for r in arm._rows) for arm in arms]
-            if min(counts) >= samples and len(arms[0]._rows) >= MIN_WINDOWS:
+            self._read(trial.arms)
+            slots = trial.slots
+            if trial.is_over():
                 return
-            if stop() or time.monotonic() > deadline:
+            if trial.slots != slots:
+                self._plan(trial.slots, trial.share)
+            if trial.stop() or time.monotonic() > deadline:
                 raise MeasurementError(
-                    f"the traffic brought {min(counts)} of {samples} samples in {timeout_s:.1f} s",
+                    f"the traffic brought {trial.fewest} of {trial.samples} samples "
+                    f"in {timeout_s:.1f} s",
                     cure="more traffic, or a smaller [policy] sample_shift",
                 )
 
@@ -156,6 +203,7 @@ class Trials:
             if arm._last is not None:
                 delta = now["histogram"].astype(np.int64) - arm._last["histogram"]
                 arm._rows.append(delta.sum(axis=0))
+                arm._by_verdict.append(_by_verdict(now) - _by_verdict(arm._last))
             arm._last = now
 
     def close(self) -> None:
@@ -163,9 +211,10 @@ class Trials:
         self._dispatcher.close()
 
 
-def _result(arm: Arm) -> ArmResult:
+def _result(arm: Arm, *, stopped: bool) -> ArmResult:
     last, first = arm._last, arm._first
     assert last is not None and first is not None
+    by_verdict = np.array(arm._by_verdict)
     return ArmResult(
         name=arm.name,
         packets=int(last["packets"].sum()),
@@ -173,4 +222,15 @@ def _result(arm: Arm) -> ArmResult:
         verdicts=last["verdicts"].sum(axis=0),
         misses=last["misses"].sum(axis=0),
         windows=np.array(arm._rows),
+        verdict_samples=by_verdict[:, 0],
+        verdict_ns=by_verdict[:, 1],
+        stopped=stopped,
     )
+
+
+def _by_verdict(rows: Records) -> NDArray[np.int64]:
+    """Samples and nanoseconds of each verdict, over all CPUs; shape (2, verdicts)."""
+    sums = [
+        rows[member].sum(axis=0, dtype=np.int64) for member in ("verdict_samples", "verdict_ns")
+    ]
+    return np.array(sums)

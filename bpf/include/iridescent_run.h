@@ -19,6 +19,7 @@
 #define SPEC_SUBBUCKETS	   32  /* above: this many per power of two */
 #define SPEC_OCTAVES	   11
 #define SPEC_BUCKETS	   (SPEC_FINE_NS + SPEC_OCTAVES * SPEC_SUBBUCKETS)
+#define SPEC_LONG_NS	   4096 /* from here on a packet was interrupted; not in verdict_ns */
 
 /* Which of its jobs a program is compiled for; a constant of the controller, not a point. */
 enum spec_roles {
@@ -43,6 +44,8 @@ struct arm_stats {
 	__u64 misses[SPEC_POINTS];
 	__u64 began_ns; /* of the packet in flight; 0 when it is not timed */
 	__u32 histogram[SPEC_BUCKETS];
+	__u32 verdict_samples[SPEC_VERDICTS]; /* timed packets of a verdict, interrupted ones not */
+	__u64 verdict_ns[SPEC_VERDICTS];      /* their times, added up */
 };
 
 struct carry {
@@ -89,12 +92,17 @@ static __always_inline __u32 spec_bucket(__u64 ns)
 	return SPEC_FINE_NS + shift * SPEC_SUBBUCKETS + ((ns >> (shift + 4)) & 31);
 }
 
-static __always_inline void spec_sample(struct arm_stats *arm, __u64 began_ns)
+static __always_inline void spec_sample(struct arm_stats *arm, __u64 began_ns, int verdict)
 {
-	__u32 bucket = spec_bucket(bpf_ktime_get_ns() - began_ns);
+	__u64 took_ns = bpf_ktime_get_ns() - began_ns;
+	__u32 bucket = spec_bucket(took_ns), place = verdict & (SPEC_VERDICTS - 1);
 
 	if (bucket < SPEC_BUCKETS)
 		arm->histogram[bucket]++;
+	if (took_ns < SPEC_LONG_NS) {
+		arm->verdict_samples[place]++;
+		arm->verdict_ns[place] += took_ns;
+	}
 }
 
 /* Count a guard's miss and continue in the generic code, which decides about the packet. */
@@ -198,7 +206,7 @@ static __always_inline void spec_end(struct arm_stats *arm, int verdict)
 	if (!arm)
 		return;
 	if (began_ns)
-		spec_sample(arm, began_ns);
+		spec_sample(arm, began_ns, verdict);
 	arm->verdicts[verdict & (SPEC_VERDICTS - 1)]++;
 }
 
