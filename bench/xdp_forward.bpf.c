@@ -13,9 +13,6 @@
 #define FAMILY_IP6 10
 #define FLOW_MASK  0x0fffffff /* traffic class and flow label, as IPV6_FLOWINFO_MASK */
 
-static long (*const fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,
-				__u32 flags) = (void *)69;
-
 MAP_DEVMAP(ports, PORTS, "interfaces that packets may leave by, by index");
 
 static __always_inline int ask4(struct bpf_fib_lookup *fib, struct ipv4_header *ip)
@@ -75,7 +72,7 @@ static __always_inline int xdp_forward(struct xdp_md *ctx)
 	} else {
 		return XDP_PASS;
 	}
-	if (fib_lookup(ctx, &fib, sizeof(fib), 0))
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0))
 		return XDP_PASS; /* not forwarded: local, unreachable, no neighbour, too big */
 	if (!bpf_map_lookup_elem(MAP(ports), &fib.ifindex))
 		return XDP_PASS;

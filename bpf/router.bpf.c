@@ -12,10 +12,13 @@
 #include "iridescent.h"
 #include "checksum.h"
 #include "cursor.h"
+#include "router_fib.h"
 #include "router_tables.h"
 
-SPEC_ENUM(tuning, lookup, LOOKUP_TRIE, "how routes are kept: LPM trie, flat table (IPv6: nested ifs), nested ifs",
-	  LOOKUP_TRIE, LOOKUP_FLAT, LOOKUP_IFS);
+SPEC_ENUM(tuning, lookup, LOOKUP_TRIE,
+	  "how routes are kept: LPM trie, flat table (IPv6: nested ifs), nested ifs; "
+	  "or the kernel is asked (bpf_fib_lookup), where the routes are its own",
+	  LOOKUP_TRIE, LOOKUP_FLAT, LOOKUP_IFS, LOOKUP_FIB);
 SPEC_ENUM(tuning, hot_keys, HOT_0,
 	  "frequent destinations before the look-up: so many compares, or a table with one (IPv4)",
 	  HOT_0, HOT_1, HOT_4, HOT_16, HOT_64, HOT_TABLE);
@@ -35,28 +38,34 @@ static __always_inline __u32 frequent4(const struct address4 *key)
 	return hot_keys == HOT_TABLE ? hot_table4(key->address) : hot4(key);
 }
 
-static __always_inline __u32 find_hop4(__be32 destination)
+static __always_inline __u32 find_hop4(struct xdp_md *ctx, const struct ipv4_header *ip)
 {
-	struct address4 key = { .address = net32(destination) };
+	struct address4 key = { .address = net32(ip->destination) };
 	__u32 hop;
 
 	if (SPEC_FOUND_HOT_IN(frequent4, hot_keys, hot4, &key, &hop))
 		return hop;
 	if (lookup == LOOKUP_IFS)
 		return ifs4(&key);
-	return lookup == LOOKUP_FLAT ? flat4(key.address) : trie4(destination);
+	if (lookup == LOOKUP_FLAT)
+		return flat4(key.address);
+	hop = lookup == LOOKUP_FIB ? kernel4(ctx, ip) : HOP_NO_ROUTE;
+	return hop ? hop : trie4(ip->destination);
 }
 
-static __always_inline __u32 find_hop6(const __be32 *destination)
+static __always_inline __u32 find_hop6(struct xdp_md *ctx, const struct ipv6_header *ip)
 {
 	struct address6 key;
 	__u32 hop;
 
 	for (__u32 i = 0; i < 4; i++)
-		key.address[i] = net32(destination[i]);
+		key.address[i] = net32(ip->destination[i]);
 	if (hot_keys != HOT_TABLE && SPEC_FOUND_HOT(hot_keys, hot6, &key, &hop))
 		return hop;
-	return lookup == LOOKUP_TRIE ? trie6(destination) : ifs6(&key);
+	if (lookup == LOOKUP_IFS || lookup == LOOKUP_FLAT)
+		return ifs6(&key);
+	hop = lookup == LOOKUP_FIB ? kernel6(ctx, ip) : HOP_NO_ROUTE;
+	return hop ? hop : trie6(ip->destination);
 }
 
 /* Destinations that no router forwards: 0/8, 127/8 and class D and E (RFC 1812, 5.3.7). */
@@ -118,7 +127,8 @@ static __always_inline void count_down(struct ipv4_header *ip)
 	}
 }
 
-static __always_inline int route4(struct cursor *at, struct ethernet_header *eth, __u32 bytes)
+static __always_inline int route4(struct xdp_md *ctx, struct cursor *at,
+				  struct ethernet_header *eth, __u32 bytes)
 {
 	__u32 room = at->end - at->at, size, number, what;
 	struct ipv4_header *ip = take(at, sizeof(*ip));
@@ -137,7 +147,7 @@ static __always_inline int route4(struct cursor *at, struct ethernet_header *eth
 		return refuse(SLOT_MARTIAN, bytes);
 	if (ip->ttl <= 1)
 		return refuse(SLOT_EXPIRED, bytes);
-	number = find_hop4(ip->destination) & (MAX_HOPS - 1);
+	number = find_hop4(ctx, ip) & (MAX_HOPS - 1);
 	hop = &MAP_VALUE(hops)->hop[number];
 	what = check_hop(number, hop, size);
 	if (what < FIRST_HOP || what >= MAX_HOPS)
@@ -146,7 +156,8 @@ static __always_inline int route4(struct cursor *at, struct ethernet_header *eth
 	return leave_by(eth, hop, number, bytes);
 }
 
-static __always_inline int route6(struct cursor *at, struct ethernet_header *eth, __u32 bytes)
+static __always_inline int route6(struct xdp_md *ctx, struct cursor *at,
+				  struct ethernet_header *eth, __u32 bytes)
 {
 	__u32 room = at->end - at->at, size, number, what;
 	struct ipv6_header *ip = take(at, sizeof(*ip));
@@ -161,7 +172,7 @@ static __always_inline int route6(struct cursor *at, struct ethernet_header *eth
 		return refuse(SLOT_MARTIAN, bytes);
 	if (ip->hop_limit <= 1)
 		return refuse(SLOT_EXPIRED, bytes);
-	number = find_hop6(ip->destination) & (MAX_HOPS - 1);
+	number = find_hop6(ctx, ip) & (MAX_HOPS - 1);
 	hop = &MAP_VALUE(hops)->hop[number];
 	what = check_hop(number, hop, size);
 	if (what < FIRST_HOP || what >= MAX_HOPS)
@@ -187,9 +198,9 @@ static __always_inline int router(struct xdp_md *ctx)
 	if (missed)
 		return spec_miss(ctx, missed);
 	if (type == ETHERTYPE_IPV4)
-		return route4(&at, eth, bytes);
+		return route4(ctx, &at, eth, bytes);
 	if (type == ETHERTYPE_IPV6)
-		return route6(&at, eth, bytes);
+		return route6(ctx, &at, eth, bytes);
 	return refuse(SLOT_NOT_IP, bytes);
 }
 SPEC_PROGRAM(router)

@@ -85,7 +85,8 @@ class Campaign:
                 shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))
 
     def _space(self) -> Space:
-        """The operator's space without narrowings that the traffic would miss all the time."""
+        """The operator's space without narrowings that the traffic would miss all the time, and
+        without what the tables rule out."""
         observed = {
             p.name: self.observation.candidates(p)
             for p in self.plan.template.points
@@ -93,9 +94,11 @@ class Campaign:
         }
         whole = self.plan.space(observed)
         restrict = dict(self.plan.restrict)
-        for name, good in self.observation.hopeful(self.plan.template).items():
-            kept = tuple(v for v in whole.axes[name] if v in good)
-            if kept and kept != whole.axes[name]:
+        hopeful = self.observation.hopeful(self.plan.template)
+        for name, axis in whole.axes.items():
+            good = hopeful.get(name, axis)
+            kept = self._possible(name, tuple(v for v in axis if v in good))
+            if kept and kept != axis:
                 restrict[name] = kept
         space = Space(
             points=self.plan.template.points,
@@ -105,6 +108,11 @@ class Campaign:
         )
         self.controller.events.tell("space", size=space.size, axes=dict(space.axes))
         return space
+
+    def _possible(self, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
+        why, generic = self.plan.function.infeasible, self.plan.generic
+        with self.plan.function.lock:
+            return tuple(v for v in values if why(generic.with_values(**{name: v})) is None)
 
     def _policy(self) -> Policy:
         arms = self.settings.max_arms or 7

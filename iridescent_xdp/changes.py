@@ -121,7 +121,8 @@ class TableChanges:
                 self.unsettled = False
 
     def tell(self) -> None:
-        """One event for all changes since the last one."""
+        """One event for all changes since the last one, and what the function says about them."""
+        self._live.tell_notes()
         with self._live.lock:
             burst, self._burst = self._burst, Burst()
             if not burst.calls and not burst.refused:

@@ -90,6 +90,7 @@ class Controller(LiveCode):
             self._attach()
         self.record.mode = self.board.link.mode
         self.phase("attached")
+        self.tell_notes()
 
     def _stale(self) -> bool:
         """Pins without a link, or of an interface that is gone: removed, and told."""

@@ -82,6 +82,15 @@ class LiveCode:
         }
         self.record.save(self.key)
 
+    def tell_notes(self) -> None:
+        """What the function says about its tables, into the record and the log when it is new."""
+        with self.lock:
+            notes = [*self.plan.function.notes()]
+            if notes != self.record.notes:
+                self.record.notes = notes
+                self.record.save(self.key)
+                self.events.tell("notes", notes=notes, reason="what the tables leave out")
+
     def _forget_old_programs(self) -> None:
         """Of programs that stand nowhere, the record keeps the last ones."""
         programs = self.record.programs

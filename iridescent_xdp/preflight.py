@@ -18,7 +18,7 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import PreflightError
 from iridescent_xdp.functions.base import Function
 from iridescent_xdp.kernel.program import Program
-from iridescent_xdp.kernel.testrun import TestRun
+from iridescent_xdp.kernel.testrun import TestRun, TestRunner
 from iridescent_xdp.state import State
 from iridescent_xdp.switchboard import FALLBACK
 from iridescent_xdp.toolchain.base import Role
@@ -98,11 +98,14 @@ class Preflight:
         self._expected: list[TestRun] = []
         self._expected_effects: list[dict[str, bytes]] = []
         self._reference.reset()
-        runner = self._reference.generic.runner()
+        runner = self._runner(self._reference.generic)
         with on_cpu(self._cpu):
             for chunk in self._chunks():
                 self._expected += [runner.run(frame) for _, frame in chunk]
                 self._expected_effects.append(self._reference.effects())
+
+    def _runner(self, program: Program) -> TestRunner:
+        return program.runner(self._reference.function.ingress())
 
     def _chunks(self) -> list[tuple[Packet, ...]]:
         return [self.packets[i : i + CHUNK] for i in range(0, len(self.packets), CHUNK)]
@@ -120,7 +123,7 @@ class Preflight:
 
     def _compare(self, program: Program) -> Difference | None:
         self._trial.reset()
-        runner, expected = program.runner(), iter(self._expected)
+        runner, expected = self._runner(program), iter(self._expected)
         for number, chunk in enumerate(self._chunks()):
             told = [_difference(next(expected), runner.run(frame)) for _, frame in chunk]
             if any(told) or self._trial.effects() != self._expected_effects[number]:
@@ -131,9 +134,10 @@ class Preflight:
         """Something differs in chunk ``number``: find the packet that does it, one by one."""
         self._reference.reset()
         self._trial.reset()
+        generic, trial = self._runner(self._reference.generic), self._runner(program)
         start = number * CHUNK
         for index, (name, frame) in enumerate(self.packets[: start + CHUNK]):
-            what = _difference(self._reference.generic.run(frame), program.run(frame))
+            what = _difference(generic.run(frame), trial.run(frame))
             if index < start:
                 continue
             what = what or _effect(self._reference.effects(), self._trial.effects())

@@ -148,6 +148,8 @@ def status_view(facts: Facts) -> list[RenderableType]:
     }
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
+    for note in facts["notes"]:
+        table.add_row("note", escape(note), style="yellow")
     for problem in facts["problems"]:
         table.add_row("problem", escape(problem), style="red")
     misses = ", ".join(f"{name} {count:,}" for name, count in facts["guard_misses"].items())

@@ -25,8 +25,8 @@ RUN = Path("/run/iridescent")
 class Record:
     """One interface's record; ``programs`` maps a program id to what it is.
 
-    ``roots`` are the root programs that may be on the link: while one controller takes over from
-    another there are two.
+    ``notes`` is what the function says about its tables. ``roots`` are the root programs that may
+    be on the link: while one controller takes over from another there are two.
     """
 
     interface: str
@@ -39,6 +39,7 @@ class Record:
     phase: str = "starting"
     events: str = ""
     tables: str = ""
+    notes: list[str] = field(default_factory=list)
     programs: dict[str, dict[str, object]] = field(default_factory=dict)
     roots: list[int] = field(default_factory=list)
 

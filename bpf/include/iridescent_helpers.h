@@ -31,6 +31,8 @@ static long (*const bpf_tail_call)(void *ctx, void *map, __u32 index) = (void *)
 static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*const bpf_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size,
+				    __u32 flags) = (void *)69;
 static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *to,
 					__u32 size) = (void *)189;
 __u64 bpf_pseudo_fd(__u64 kind, __u64 value) __asm__("llvm.bpf.pseudo");

@@ -54,6 +54,7 @@ def take_stock(key: str) -> Facts:
         "guard_misses": {},
         "counters": [],
         "events": record.events if record else "",
+        "notes": record.notes if record else [],
         "problems": problems,
     }
     if record is None:

@@ -105,6 +105,7 @@ _WORDS: dict[str, Callable[[Event], str]] = {
         f"back to generic, {e['reason']}: {e['swap_us'] + 1e3 * e['grace_ms']:.0f} µs"
     ),
     "tables_changed": lambda e: f"tables changed: {e['reason']}",
+    "notes": lambda e: f"{e['reason']}: {'; '.join(e['notes']) or 'nothing'}",
     "specialized_again": _again,
     "not_specialized": lambda e: f"not specialized again: {e['reason']}",
     "reloaded": lambda e: f"operator file read again: {e['reason']}",

@@ -159,6 +159,17 @@ class Function:
         change."""
         return bool(self.compile_tables(variant).digest)
 
+    def ingress(self) -> int:
+        """The interface by which test packets come in, for functions that ask the kernel by it.
+
+        Its index in the network namespace of the calling thread; 0: any.
+        """
+        return 0
+
+    def notes(self) -> Sequence[str]:
+        """What an operator should know about the tables, such as what is left out of them."""
+        return ()
+
     def learn_keys(self, seen: Mapping[str, Mapping[bytes, int]]) -> None:
         """Keys that packets looked up lately, by table with hot keys, and how often each."""
 

@@ -12,7 +12,7 @@ from iridescent_xdp.decision.nodes import Field, Node
 from iridescent_xdp.decision.prefixes import exact_keys, longest_prefix
 from iridescent_xdp.functions.base import Compiled, Counter, Later
 from iridescent_xdp.functions.router_keys import key_of, network_of, number_of
-from iridescent_xdp.functions.router_live import LiveRoutes
+from iridescent_xdp.functions.router_mirrored import MirroredRoutes
 from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
@@ -40,7 +40,7 @@ _SLOTS = {
 _DROPPED = ("SLOT_MALFORMED", "SLOT_BAD_CHECKSUM", "HOP_BLACKHOLE")
 
 
-class RouterFunction(LiveRoutes):
+class RouterFunction(MirroredRoutes):
     """See the module."""
 
     def __init__(self, template: Template, tables: object = None) -> None:
@@ -48,7 +48,7 @@ class RouterFunction(LiveRoutes):
         self._compiled: dict[tuple[tuple[int, ...], int], Compiled] = {}
 
     def apply(self, state: State, changes: Sequence[object]) -> None:
-        """SetRoute and DeleteRoute; what was compiled is old afterwards."""
+        """See MirroredRoutes; what was compiled is old afterwards."""
         super().apply(state, changes)
         self._compiled.clear()
 
@@ -132,7 +132,8 @@ class RouterFunction(LiveRoutes):
         return [(family, address) for _, family, address in sorted(both, reverse=True)[:most]]
 
     def infeasible(self, variant: Variant) -> str | None:
-        """Too many routes to compile, no destination seen, or no room in the flat table."""
+        """Too many routes to compile, no room in the flat table, a kernel that says something else
+        than the routes, or no destination seen."""
         self._known()
         constants = self.template.constants
         ifs = self._in_ifs(variant)
@@ -141,6 +142,8 @@ class RouterFunction(LiveRoutes):
         room, flat = self.map_entries()["flat_chunks"], constants["LOOKUP_FLAT"]
         if variant["lookup"] == flat and self._flat_table().count > room:
             return f"the flat table has room for {room:,} chunks only, since it was attached"
+        if variant["lookup"] == constants["LOOKUP_FIB"] and (reason := self._why_not_asked()):
+            return reason
         if variant["hot_keys"] and not any(self._seen.values()):
             return "no destination was observed yet"
         full = variant["checksum_update"] == constants["CHECKSUM_FULL"]

@@ -29,10 +29,15 @@ from iridescent_xdp.functions.router_tables import (
 )
 from iridescent_xdp.functions.router_verdicts import (
     DROPPED,
+    SELECTED,
+    SEVERAL_LEGS,
+    SEVERAL_ROUTES,
+    SHADED,
     TO_KERNEL,
     MirrorRules,
     Room,
     Verdict,
+    is_martian,
     network,
     route,
 )
@@ -57,6 +62,8 @@ class Fib:
         self._facts: dict[Key, tuple[Fact, ...]] = {}
         self._room = Room(self.rules)
         self._crowded: dict[Key, None] = {}
+        self._unsure: dict[Key, str] = {}
+        self._unsure_by: dict[str, dict[Key, None]] = {}
         self._too_many = False
 
     @property
@@ -77,10 +84,15 @@ class Fib:
 
     def tables(self) -> RouterTables:
         """The routes as of the last ``changes``."""
-        return RouterTables(routes=tuple(route(*item) for item in self._published.items()))
+        routes = tuple(route(*item) for item in self._published.items())
+        return RouterTables(routes=routes, left=tuple(self.left_to_kernel()))
 
     def left_to_kernel(self) -> list[str]:
-        """Why whole families, or some routes, are not mirrored; for people."""
+        """What the kernel forwards and these routes leave to it, and why; for people.
+
+        When it is empty, a look-up in the kernel's tables never leads to a next hop that it has
+        here unless the routes of here lead there, too.
+        """
         told = [
             f"IPv{version} has policy rules of its own: all its packets go to the kernel"
             for version in BITS
@@ -90,7 +102,10 @@ class Fib:
             told.append(f"more than {self.rules.routes:,} routes: all packets go to the kernel")
         if self._crowded:
             told.append(f"{len(self._crowded):,} routes have no room for their next hop")
-        return told
+        for reason, keys in self._unsure_by.items():
+            first = network(next(iter(keys)))
+            told.append(f"{len(keys):,} prefixes {reason}, such as {first}, go to the kernel")
+        return told + self.kernel.beside()
 
     # -- what has to be decided again --------------------------------------------------------
 
@@ -145,7 +160,22 @@ class Fib:
             for version in BITS:
                 self._touch_all(version)
 
+    def _note_unsure(self, key: Key, reason: str) -> None:
+        before = self._unsure.pop(key, "")
+        if before:
+            del self._unsure_by[before][key]
+            if not self._unsure_by[before]:
+                del self._unsure_by[before]
+        if reason:
+            self._unsure[key] = reason
+            self._unsure_by.setdefault(reason, {})[key] = None
+
     def _publish(self, key: Key, verdict: Verdict | None, changes: list[Change]) -> None:
+        if verdict is not None and verdict.unsure:
+            self._note_unsure(key, "" if is_martian(key) else verdict.unsure)
+            verdict = TO_KERNEL
+        elif key in self._unsure:
+            self._note_unsure(key, "")
         before = self._published.get(key)
         if verdict == before and key not in self._crowded:
             return
@@ -186,10 +216,21 @@ class Fib:
         if held is None:
             return self._host(key, facts)
         if self.kernel.table.is_shaded(key) or not all(map(_plain, held)):
-            return TO_KERNEL
+            return self._left(key, held)
         best = min(e.metric for e in held) if len(held) > 1 else held[0].metric
         first = [e for e in held if e.metric == best]
-        return self._of_entry(first[0], facts) if len(first) == 1 else TO_KERNEL
+        return self._of_entry(first[0], facts) if len(first) == 1 else SEVERAL_ROUTES
+
+    def _left(self, key: Key, held: list[Entry]) -> Verdict:
+        """Why a prefix is left to the kernel: what is local and what is encapsulated it does not
+        just forward."""
+        if any(entry.table == TABLE_LOCAL for entry in held):
+            return TO_KERNEL
+        if self.kernel.table.is_shaded(key):
+            return SHADED
+        if any(entry.selector for entry in held):
+            return SELECTED
+        return TO_KERNEL if len(held) == 1 else SEVERAL_ROUTES
 
     def _host(self, key: Key, facts: list[Fact]) -> Verdict | None:
         """A neighbour on a link whose prefix covers it; None when another route leads there."""
@@ -206,8 +247,10 @@ class Fib:
         if entry.kind == BLACKHOLE:
             return DROPPED
         leg = self._leg(entry, facts)
-        link = self._link(leg.ifindex, facts) if leg is not None else None
-        if leg is None or link is None:
+        if leg is None:
+            return SEVERAL_LEGS if entry.kind == UNICAST else TO_KERNEL
+        link = self._link(leg.ifindex, facts)
+        if link is None:
             return TO_KERNEL
         host = entry.key[2] == BITS[entry.key[0]]
         via = leg.via or (entry.key[:2] if host else None)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -126,6 +126,15 @@ class Hops:
             if error.errno not in (errno.EINVAL, errno.ENODEV):
                 raise
             state["ports"].delete(self._ports[ifindex])
+
+    def answers(self) -> dict[bytes, bytes]:
+        """Each hop by what the kernel's look-up says of it, interface and MAC address (struct
+        fib_key). Hops that share them, with another MTU, are left out."""
+        found: dict[bytes, list[int]] = defaultdict(list)
+        for hop, number in self._numbers.items():
+            if hop.mac is not None:
+                found[hop.ifindex.to_bytes(4, "little") + hop.mac + bytes(2)].append(number)
+        return {k: n[0].to_bytes(4, "little") for k, n in found.items() if len(n) == 1}
 
     def mtus(self) -> list[int]:
         """Sizes of IP packets on both sides of each MTU, as far as a frame may be that large."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from iridescent_xdp.functions.router_messages import (
     LOCAL,
+    TABLE_DEFAULT,
     Address,
     Entry,
     Key,
@@ -32,6 +33,7 @@ from iridescent_xdp.functions.router_messages import (
 from iridescent_xdp.functions.router_routes import BITS, Fact, Routes, Touched, key_range
 
 T = TypeVar("T", bound=Hashable)
+_USUAL = frozenset({0, 32766, 32767})  # priorities of the rules that every system starts with
 
 
 class Kernel:
@@ -45,13 +47,15 @@ class Kernel:
         self.objects: dict[int, Leg | None] = {}
         self.transmit: dict[int, bool] = {}
         self._doubt = ""
+        self._last: set[Hashable] = set()  # routes of IPv4's default table
+        self._silent: dict[tuple[int, Address], bytes] = {}  # neighbours in state noarp
         self._own: dict[int, set[bytes]] = defaultdict(set)  # IPv4 addresses by interface
         self._rules: set[tuple[int, int, bytes, bool]] = set()
         self._standard: dict[int, bool] = {}
         self._at: dict[Address, set[int]] = defaultdict(set)
         self._addresses: dict[int, list[int]] = {4: [], 6: []}
         self._take: dict[type, Callable[..., Touched]] = {
-            Entry: self.table.take,
+            Entry: self._take_entry,
             Link: self._take_link,
             Mtu6: self._take_mtu6,
             OwnAddress: self._take_own,
@@ -95,6 +99,20 @@ class Kernel:
         there = {rule[1] for rule in own}
         return not own or (all(rule[3] for rule in own) and {0, 32766} <= there)
 
+    def beside(self) -> list[str]:
+        """What the kernel routes by beside that which is followed here, for people."""
+        told = ["there are VRFs, whose tables are not mirrored"] if self._has_vrfs() else []
+        if self._last:
+            told.append("IPv4 has routes in table 253 (default), which is not mirrored")
+        there = {(key[0], mac) for key, mac in self.neighbours.items()} if self._silent else set()
+        shared = [mac for key, mac in self._silent.items() if (key[0], mac) in there]
+        if shared:
+            told.append(f"a neighbour in state noarp has the address {shared[0].hex(':')}, too")
+        return told
+
+    def _has_vrfs(self) -> bool:
+        return any(standard and priority not in _USUAL for _, priority, _, standard in self._rules)
+
     def hosts_in(self, key: Key) -> Iterator[Key]:
         """The neighbours in a prefix that is not a host's, as host prefixes."""
         version, _, length = key
@@ -108,6 +126,13 @@ class Kernel:
             yield version, numbers[place], BITS[version]
 
     # -- links, neighbours, next-hop objects, rules ------------------------------------------
+
+    def _take_entry(self, entry: Entry) -> Touched:
+        if entry.table != TABLE_DEFAULT:
+            return self.table.take(entry)
+        change = self._last.discard if entry.gone else self._last.add
+        change((entry.key, entry.metric, entry.selector))
+        return []
 
     def _take_link(self, link: Link) -> Touched:
         before = self.links.pop(link.ifindex, None)
@@ -137,7 +162,7 @@ class Kernel:
         if gone:
             self._own.pop(index, None)
             self.transmit.pop(index, None)
-            for key in [key for key in self.neighbours if key[0] == index]:
+            for key in [k for k in (*self.neighbours, *self._silent) if k[0] == index]:
                 dropped += self._take_neighbour(Neighbour(*key, None))
         return dropped
 
@@ -181,6 +206,9 @@ class Kernel:
 
     def _take_neighbour(self, told: Neighbour) -> Touched:
         key = told.ifindex, told.address
+        self._silent.pop(key, None)
+        if told.silent is not None:
+            self._silent[key] = told.silent
         if self.neighbours.get(key) == told.mac:
             return []
         version, number = told.address

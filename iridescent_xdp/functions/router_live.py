@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
 
 import numpy as np
@@ -18,29 +17,26 @@ from iridescent_xdp.functions.router_hops import Hops, table_rows
 from iridescent_xdp.functions.router_hot import build_hot_table
 from iridescent_xdp.functions.router_keys import look_up, network_of
 from iridescent_xdp.functions.router_links import Links
-from iridescent_xdp.functions.router_mirror import Mirror, snapshot
 from iridescent_xdp.functions.router_tables import (
     DeleteRoute,
     Hop,
+    LeftToKernel,
     Network,
     Route,
     RouterTables,
     SetRoute,
 )
-from iridescent_xdp.functions.router_verdicts import MirrorRules
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 
 FUZZED = 64  # mutated packets among the probes of a change
 
-Apply = Callable[[Sequence[object]], None]
-
 
 class LiveRoutes(Function):
-    """Next hops are resolved, and the kernel's routes read, when the tables are first needed."""
+    """Next hops are resolved, and the routes taken, when the tables are first needed."""
 
     control_maps = frozenset(
-        {"routes4", "routes6", "flat_top", "flat_chunks", "hot_table", "hops", "ports"}
+        {"routes4", "routes6", "flat_top", "flat_chunks", "hot_table", "fib_hops", "hops", "ports"}
     )
 
     def __init__(self, template: Template, tables: object = None) -> None:
@@ -58,15 +54,14 @@ class LiveRoutes(Function):
     def _known(self) -> dict[Network, Route]:
         """The routes of now, by prefix."""
         if self._current is None:
-            given = self._given
-            routes = snapshot(self._rules()).routes if given.from_kernel else given.routes
+            routes = self._first_routes()
             self._routes = self._hops.take(routes, resolver())
             self._current = {route.prefix: route for route in routes}
             self._digest = hashlib.sha256(repr(routes).encode()).hexdigest()[:16]
         return self._current
 
-    def _rules(self) -> MirrorRules:
-        return MirrorRules(ingress=self._given.ingress)
+    def _first_routes(self) -> Sequence[Route]:
+        return self._given.routes
 
     def tables_digest(self) -> str:
         """A digest of the routes, and of all changes since."""
@@ -180,7 +175,7 @@ class LiveRoutes(Function):
                 if wanted.get(change.prefix, known.get(change.prefix)) is None:
                     raise ConfigError(f"there is no route to {change.prefix} to delete")
                 wanted[change.prefix] = None
-            else:
+            elif not isinstance(change, LeftToKernel):
                 raise ConfigError(f"a router takes SetRoute and DeleteRoute, got {change!r}")
         more = sum(route is not None and prefix not in known for prefix, route in wanted.items())
         most = self.template.constants["MAX_ROUTES"]
@@ -226,19 +221,6 @@ class LiveRoutes(Function):
 
         edges = for_routes(_prefixes(changes), sizes=self._hops.mtus())
         return [*stacks(), *fuzz(FUZZED, seed), *edges]
-
-    def follow(self, apply: Apply) -> AbstractContextManager[object] | None:
-        """The kernel's routes, when that is where they come from."""
-        return self._mirrored(apply) if self._given.from_kernel else None
-
-    @contextlib.contextmanager
-    def _mirrored(self, apply: Apply) -> Iterator[Mirror]:
-        with Mirror(self._rules()) as mirror:
-            missed = changes_between(self._known(), mirror.tables.routes)
-            if missed:
-                apply(missed)
-            mirror.follow(apply)
-            yield mirror
 
 
 def _prefixes(changes: Sequence[object]) -> list[Network]:

@@ -20,17 +20,18 @@ from iridescent_xdp.kernel.rtnetlink import Attributes, attributes, headers
 
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 NLM_F_REPLACE = 0x100
-TABLE_MAIN, TABLE_LOCAL = 254, 255
+TABLE_DEFAULT, TABLE_MAIN, TABLE_LOCAL = 253, 254, 255
 # RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE
 UNICAST, LOCAL, BLACKHOLE = 1, 2, 6
 _CLONED = 0x200  # RTM_F_CLONED: a cached look-up, not a route
 _UP = 0x1 | 0x40 | 0x10000  # IFF_UP, IFF_RUNNING, IFF_LOWER_UP
 _ETHERNET = 1  # ARPHRD_ETHER
 _USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
+_NOARP = 0x40
 _PROXY = 0x08  # NTF_PROXY
 _VERSIONS: dict[int, int] = {AF_INET: 4, AF_INET6: 6}
 # priority and table of the rules that every system starts with
-_STANDARD_RULES = frozenset({(0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, 253)})
+_STANDARD_RULES = frozenset({(0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, TABLE_DEFAULT)})
 _RULE_ATTRIBUTES = frozenset({6, 14, 15, 21})  # priority, no suppression, table, protocol
 _L3MDEV = 19
 
@@ -50,7 +51,8 @@ class Leg(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One route of the main or local table; ``replace``: instead of the one in its place."""
+    """One route of the main or local table, or of IPv4's default table, which comes after them;
+    ``replace``: instead of the one in its place."""
 
     key: Key
     table: int
@@ -103,11 +105,13 @@ class OwnAddress(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A neighbour; ``mac`` is None when packets cannot be sent to it now."""
+    """A neighbour; ``mac`` is None when packets cannot be sent to it now. ``silent`` is the MAC
+    address of one in state noarp, which only the kernel sends to."""
 
     ifindex: int
     address: Address
     mac: bytes | None
+    silent: bytes | None = None
 
 
 class NextHopObject(NamedTuple):
@@ -186,7 +190,7 @@ def _entry(body: bytes, gone: bool, flags: int) -> Entry | None:
         return None
     found = attributes(body, _ROUTE.size)
     table = _u32(found[15]) if 15 in found else table
-    if table not in (TABLE_MAIN, TABLE_LOCAL):
+    if table not in (TABLE_MAIN, TABLE_LOCAL) and (version, table) != (4, TABLE_DEFAULT):
         return None
     next_hop = _u32(found.get(30))
     legs, encapsulated = ((), False) if next_hop else _legs(version, found)
@@ -214,8 +218,11 @@ def _neighbour(body: bytes, gone: bool, _: int) -> Neighbour | None:
     if version is None or flags & _PROXY or 1 not in found:
         return None
     mac = found.get(2)
-    usable = not gone and state & _USABLE and mac is not None and len(mac) == 6
-    return Neighbour(ifindex, (version, _address(version, found[1])), mac if usable else None)
+    address = version, _address(version, found[1])
+    if gone or mac is None or len(mac) != 6:
+        return Neighbour(ifindex, address, None)
+    usable, silent = state & _USABLE, state & _NOARP and not mac[0] & 1
+    return Neighbour(ifindex, address, mac if usable else None, mac if silent else None)
 
 
 def _link(body: bytes, gone: bool, _: int) -> Link | Mtu6 | None:

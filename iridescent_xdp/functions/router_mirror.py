@@ -25,7 +25,7 @@ from iridescent_xdp.errors import IridescentError, StateError
 from iridescent_xdp.functions.router_dump import CHUNK_BYTES, dump_all, open_socket
 from iridescent_xdp.functions.router_fib import Change, Fib
 from iridescent_xdp.functions.router_messages import Transmit, messages
-from iridescent_xdp.functions.router_tables import RouterTables, SetRoute
+from iridescent_xdp.functions.router_tables import LeftToKernel, RouterTables, SetRoute
 from iridescent_xdp.functions.router_verdicts import MirrorRules
 from iridescent_xdp.kernel.netdev import Transmitters
 
@@ -48,7 +48,8 @@ _GROUPS = (
     rtnl.RTNLGRP_IPV6_IFINFO,
     _RTNLGRP_NEXTHOP,
 )
-Deliver = Callable[[Sequence[Change]], None]
+News = Change | LeftToKernel
+Deliver = Callable[[Sequence[News]], None]
 
 
 @dataclass(kw_only=True)
@@ -95,7 +96,8 @@ class RouteFeed:
                 ) from error
             self._opened = opened.pop_all()
         first = (change.route for change in self.fib.changes() if isinstance(change, SetRoute))
-        self.tables = RouterTables(routes=tuple(first))
+        left = tuple(self.fib.left_to_kernel())
+        self.tables = RouterTables(routes=tuple(first), left=left)
 
     def _open(self, opened: contextlib.ExitStack, receive_bytes: int) -> None:
         self._events = opened.enter_context(open_socket(receive_bytes))
@@ -196,7 +198,8 @@ class RouteFeed:
 
 
 class Mirror:
-    """A thread that calls ``deliver`` with batches of changes, in their order.
+    """A thread that calls ``deliver`` with batches of changes, in their order; what is left to the
+    kernel comes last in one, when it has changed.
 
     ``tables`` is what they start from. When ``deliver`` raises an IridescentError or OSError, the
     thread ends: the tables of the router are not those of the kernel any more; ``check`` raises
@@ -206,6 +209,7 @@ class Mirror:
     def __init__(self, rules: MirrorRules | None = None) -> None:
         self._feed = RouteFeed(rules)
         self.tables = self._feed.tables
+        self._left = self.tables.left
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._stopping = False
         self._error: Exception | None = None
@@ -221,9 +225,13 @@ class Mirror:
     def _run(self, deliver: Deliver) -> None:
         try:
             while not self._stopping:
-                changes = self._feed.wait(60, also=self._stop)
+                changes: list[News] = [*self._feed.wait(60, also=self._stop)]
+                left = tuple(self._feed.fib.left_to_kernel())
+                if left != self._left:
+                    changes.append(LeftToKernel(reasons=left))
                 if changes and not self._stopping:
                     deliver(changes)
+                self._left = left
         except (IridescentError, OSError) as error:
             self._error = error
 
@@ -238,8 +246,8 @@ class Mirror:
         return self._feed.counts
 
     def left_to_kernel(self) -> list[str]:
-        """What is not mirrored and why, for people."""
-        return self._feed.fib.left_to_kernel()
+        """What the kernel forwards and the mirror leaves to it, and why; for people."""
+        return list(self._left)
 
     def close(self) -> None:
         """End the thread."""

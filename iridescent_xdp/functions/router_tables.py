@@ -61,12 +61,14 @@ class RouterTables:
     """All routes, one for each prefix; or those of the kernel, followed as they change.
 
     ``ingress`` is the interface that the router is on; packets that the kernel would send back by
-    it are left to the kernel.
+    it are left to the kernel. ``left`` says, for people, what the kernel forwards and these routes
+    leave to it; empty when there is no such thing.
     """
 
     routes: tuple[Route, ...] = field(default=(), repr=False)
     from_kernel: bool = False
     ingress: str = ""
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +83,10 @@ class DeleteRoute:
     """A change: no route to ``prefix`` any more; it must be there."""
 
     prefix: Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftToKernel:
+    """A change: what the kernel forwards and its mirror leaves to it is this now, for people."""
+
+    reasons: tuple[str, ...]

@@ -41,13 +41,17 @@ class MirrorRules:
 
 
 class Verdict(NamedTuple):
-    """What becomes of packets to a prefix; ``mtu`` in bytes; ``direct``: to themselves, on-link."""
+    """What becomes of packets to a prefix; ``mtu`` in bytes; ``direct``: to themselves, on-link.
+
+    ``unsure`` says why a prefix is left to the kernel whose packets it may forward.
+    """
 
     kind: Literal["forward", "local", "blackhole"]
     link: Link | None = None
     mac: bytes | None = None
     mtu: int = 0
     direct: bool = False
+    unsure: str = ""
 
     def hop(self) -> Hop:
         """The next hop that it takes room for."""
@@ -57,6 +61,10 @@ class Verdict(NamedTuple):
 
 
 TO_KERNEL, DROPPED = Verdict("local"), Verdict("blackhole")
+SEVERAL_LEGS = Verdict("local", unsure="with several next hops")
+SEVERAL_ROUTES = Verdict("local", unsure="with several routes of one metric")
+SELECTED = Verdict("local", unsure="with a route for a TOS or a source prefix")
+SHADED = Verdict("local", unsure="inside a local prefix")
 
 
 class Room:
@@ -93,6 +101,14 @@ class Room:
         self._hops[hop] += 1
         self._ports[hop.ifindex] += 1
         return True
+
+
+def is_martian(key: Key) -> bool:
+    """Whether no router forwards what goes there: is_martian4 and is_martian6 of the template."""
+    version, number, length = key
+    if version == 4:
+        return (length >= 8 and number >> 24 in (0, 127)) or (length >= 3 and number >> 29 == 7)
+    return (length >= 8 and number >> 120 == 0xFF) or (length >= 10 and number >> 118 == 0x3FA)
 
 
 def network(key: Key) -> Network:

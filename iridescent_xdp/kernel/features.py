@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 
 from iridescent_xdp.errors import MissingFeatureError
-from iridescent_xdp.kernel import probes
+from iridescent_xdp.kernel import fib_probe, probes
 
 
 class Feature(StrEnum):
@@ -36,6 +36,7 @@ class Feature(StrEnum):
     NETNS = "network namespaces"
     VETH = "veth pairs"
     BTF = "kernel type information"
+    FIB_LOOKUP = "look-ups in the kernel's routes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,12 @@ PROBES: Mapping[Feature, Probe] = {
         attempt=probes.try_btf,
         needed_for="bpftool's listings",
         cure="boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        required=False,
+    ),
+    Feature.FIB_LOOKUP: Probe(
+        attempt=fib_probe.try_fib_lookup,
+        needed_for="a router that asks the kernel's tables",
+        cure="boot Linux 6.3 or newer",
         required=False,
     ),
 }

@@ -62,9 +62,9 @@ class Program:
                     f"the verifier refuses '{name}': {summary(log)}", log=log
                 ) from error
 
-    def runner(self) -> TestRunner:
-        """For test runs on many packets."""
-        return TestRunner(self.fd)
+    def runner(self, ingress: int = 0) -> TestRunner:
+        """For test runs on many packets, which come in by interface ``ingress``."""
+        return TestRunner(self.fd, ingress=ingress)
 
     def run(self, data: bytes) -> TestRun:
         """One test run on one packet."""

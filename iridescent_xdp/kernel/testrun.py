@@ -10,6 +10,7 @@ from iridescent_xdp.kernel.syscall import address, bpf, buffer, copy, zeros
 
 PROG_TEST_RUN = 10
 F_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18
+CONTEXT_BYTES = 24  # struct xdp_md
 LIVE_BATCH, MAX_LIVE_BATCH = 64, 256  # packets in a row; the kernel takes no more
 
 
@@ -24,13 +25,19 @@ class TestRun:
 
 
 class TestRunner:
-    """Test runs of one program with buffers that are made once; for thousands of packets."""
+    """Test runs of one program with buffers that are made once; for thousands of packets.
+
+    Packets come in by the interface with index ``ingress`` (Linux 5.14), else by the loopback; of
+    the calling thread's network namespace.
+    """
 
     __test__ = False
     ROOM_BYTES = 256  # what a packet may grow
 
-    def __init__(self, fd: int, *, largest_bytes: int = 4096) -> None:
+    def __init__(self, fd: int, *, largest_bytes: int = 4096, ingress: int = 0) -> None:
         self._fd = fd
+        self._ingress = ingress
+        self._context = zeros(CONTEXT_BYTES)
         self._source = zeros(largest_bytes)
         self._out = zeros(largest_bytes + self.ROOM_BYTES)
         self._attr = zeros(80)
@@ -44,6 +51,9 @@ class TestRunner:
             *("<IIIIQQII", self._attr, 0, self._fd, 0, size, size + self.ROOM_BYTES),
             *(*self._addresses, repeat, 0),
         )
+        if self._ingress:  # data, data_end, data_meta, ingress_ifindex
+            struct.pack_into("<IIII", self._context, 0, 0, size, 0, self._ingress)
+            struct.pack_into("<IIQ", self._attr, 40, CONTEXT_BYTES, 0, address(self._context))
         bpf(PROG_TEST_RUN, self._attr, "test run")
         verdict, _, size_out = struct.unpack_from("<III", self._attr, 4)
         (duration,) = struct.unpack_from("<I", self._attr, 36)

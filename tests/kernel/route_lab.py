@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -19,8 +20,14 @@ from typing import Any, Self
 
 from pyroute2 import netns
 
-from iridescent_xdp.functions.router_fib import Change
-from iridescent_xdp.functions.router_tables import Network, Route, RouterTables, SetRoute
+from iridescent_xdp.functions.router_mirror import News
+from iridescent_xdp.functions.router_tables import (
+    LeftToKernel,
+    Network,
+    Route,
+    RouterTables,
+    SetRoute,
+)
 from traffic.testbed import PREFIX, inside
 
 USABLE = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
@@ -63,6 +70,12 @@ class RouteLab:
         request = struct.pack("16sP16x", link.encode(), value.buffer_info()[0])
         with inside(self.far), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             fcntl.ioctl(control, 0x8946, request)  # SIOCETHTOOL
+
+    def forward(self, on: bool = True, links: Iterable[str] = ("all",)) -> None:
+        """Whether the kernel forwards what comes in by ``links``, IPv4 and IPv6."""
+        with inside(self.name):
+            for version, link in itertools.product((4, 6), links):
+                Path(f"/proc/sys/net/ipv{version}/conf/{link}/forwarding").write_text(f"{on:d}")
 
     def run(self, *command: str, text: str = "", ok: bool = True) -> tuple[str, str]:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
@@ -165,12 +178,12 @@ def table_of(tables: RouterTables) -> dict[Network, Route]:
     return {route.prefix: route for route in tables.routes}
 
 
-def replay(table: dict[Network, Route], changes: Iterable[Change]) -> None:
+def replay(table: dict[Network, Route], changes: Iterable[News]) -> None:
     """Changes as a router applies them: what is deleted must be there."""
     for change in changes:
         if isinstance(change, SetRoute):
             table[change.route.prefix] = change.route
-        else:
+        elif not isinstance(change, LeftToKernel):
             del table[change.prefix]
 
 

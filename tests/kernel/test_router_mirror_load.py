@@ -12,8 +12,7 @@ from ipaddress import ip_network
 import pytest
 
 from iridescent_xdp.errors import StateError
-from iridescent_xdp.functions.router_fib import Change
-from iridescent_xdp.functions.router_mirror import Mirror, RouteFeed, snapshot
+from iridescent_xdp.functions.router_mirror import Mirror, News, RouteFeed, snapshot
 from iridescent_xdp.functions.router_verdicts import MirrorRules
 from tests.kernel.route_cases import MACS, RULES, VARIED, assert_same, settle, settle_as_snapshot
 from tests.kernel.route_lab import (
@@ -53,7 +52,7 @@ class Follower:
         self.lock = threading.Lock()
         mirror.follow(self.deliver)
 
-    def deliver(self, changes: Sequence[Change]) -> None:
+    def deliver(self, changes: Sequence[News]) -> None:
         with self.lock:
             replay(self.table, changes)
             self.batches.append(len(changes))
@@ -164,7 +163,7 @@ def test_by_the_ingress_if_that_is_wanted(router: RouteLab) -> None:
 
 
 def test_a_mirror_whose_changes_are_refused_says_so(router: RouteLab) -> None:
-    def refuse(changes: Sequence[Change]) -> None:
+    def refuse(changes: Sequence[News]) -> None:
         raise StateError("no room for routes")
 
     with inside(router.name):

@@ -121,6 +121,26 @@ class RouterModel:
         return None
 
 
+class AskedModel(RouterModel):
+    """Somebody else, such as iproute2, was asked about each destination beforehand."""
+
+    def __init__(self, hops: Mapping[IPv4Address | IPv6Address, ModelHop]) -> None:
+        super().__init__({})
+        self._asked = hops
+
+    def _longest(self, address: IPv4Address | IPv6Address) -> ModelHop | None:
+        return self._asked[address]
+
+
+def destination(frame: bytes) -> IPv4Address | IPv6Address | None:
+    """Where a frame wants to go; None when it is too short, or of another kind."""
+    if frame[12:14] == b"\x08\x00" and len(frame) >= ETHERNET + 20:
+        return IPv4Address(frame[30:34])
+    if frame[12:14] == b"\x86\xdd" and len(frame) >= ETHERNET + 40:
+        return IPv6Address(frame[38:54])
+    return None
+
+
 def refused(frame: bytes, reason: str) -> Outcome:
     """Nothing is written; a blackhole drops, the kernel sees all else."""
     return Outcome(DROP if reason == "blackhole" else PASS, frame, reason)

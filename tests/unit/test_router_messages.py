@@ -79,6 +79,7 @@ def test_states_of_neighbours(state: int, usable: bool) -> None:
     made["family"], made["ifindex"], made["state"] = socket.AF_INET, 3, state
     made["attrs"] = [["NDA_DST", "10.1.0.2"], ["NDA_LLADDR", "02:00:00:00:00:01"]]
     expected = neighbour(3, "10.1.0.2", MAC[1] if usable else None)
+    expected = expected._replace(silent=MAC[1] if state == 0x40 else None)
     assert list(messages(encoded(made, rtnl.RTM_NEWNEIGH))) == [expected]
     gone = list(messages(encoded(made, rtnl.RTM_DELNEIGH)))
     assert gone == [neighbour(3, "10.1.0.2", None)]
