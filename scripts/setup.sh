@@ -69,6 +69,7 @@ clang_package() {
 
 missing_packages() {
 	local package wanted="python3-bpfcc python3-venv libbpf1 linux-libc-dev xdp-tools iproute2"
+	wanted+=" chromium" # tests look at the report in it
 	if [ ! -f "/lib/modules/$(uname -r)/build/include/generated/autoconf.h" ]; then
 		wanted+=" linux-headers-$(dpkg --print-architecture)"
 	fi

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from iridescent_xdp.report.kinds import Reading, Regret
+from iridescent_xdp.report.kinds import Regret
 from iridescent_xdp.report.model import Cost, Look, PhaseRow, Span, TrialSpan
 
 TOLD_CHANGES = 4  # numbers of a signature that changed most
@@ -74,13 +74,13 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(there) if there else None
 
 
-def changed(before: Reading | None, after: Reading | None) -> dict[str, tuple[float, float]]:
-    """The numbers of two signatures that differ most, relative to the larger one."""
-    if before is None or after is None:
-        return {}
-    first, second = _numbers(before.signature), _numbers(after.signature)
+def changed(
+    before: Mapping[str, object] | None, after: Mapping[str, object] | None
+) -> dict[str, tuple[float, float]]:
+    """The numbers of two signatures that differ most: shares by how much, others relatively."""
+    first, second = _numbers(before), _numbers(after)
     pairs = {name: (first[name], second[name]) for name in first if name in second}
-    differing = {n: _relative(*pair) for n, pair in pairs.items() if _relative(*pair) > _LEAST}
+    differing = {n: _apart(*pair) for n, pair in pairs.items() if _apart(*pair) > _LEAST}
     ranking = sorted(differing, key=lambda name: -differing[name])
     return {name: pairs[name] for name in ranking[:TOLD_CHANGES]}
 
@@ -98,5 +98,5 @@ def _numbers(signature: Mapping[str, object] | None) -> dict[str, float]:
     return found
 
 
-def _relative(a: float, b: float) -> float:
-    return abs(a - b) / max(abs(a), abs(b), _LEAST)
+def _apart(a: float, b: float) -> float:
+    return abs(a - b) / max(abs(a), abs(b), 1.0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iridescent_xdp.report import words
+from iridescent_xdp.report.kinds import Interval
 from iridescent_xdp.report.model import TWIN, Search, VariantRow
 from iridescent_xdp.report.svg import Axis, Drawing, fit, hover
 
@@ -53,20 +54,19 @@ def draw_forest(search: Search, width: float = WIDE) -> Drawing | None:
     rows = [_row(row) for row in shown_rows(search)]
     if not rows:
         return None
-    if search.twin_ns is not None:
-        rows.append(_Row(label=f"{TWIN} (noise)", css="twin", value=search.twin_ns))
+    if search.twin is not None:
+        rows.append(_row_of(f"{TWIN} (noise)", "twin", *search.twin))
     return _Forest(search, rows, width).draw()
 
 
 def _row(row: VariantRow) -> _Row:
     assert row.gain_ns is not None
-    return _Row(
-        label=row.label,
-        css=row.status,
-        value=row.gain_ns,
-        low=row.gain.low if row.gain is not None else None,
-        high=row.gain.high if row.gain is not None else None,
-    )
+    return _row_of(row.label, row.status, row.gain_ns, row.gain)
+
+
+def _row_of(label: str, css: str, value: float, gain: Interval | None) -> _Row:
+    low, high = (gain.low, gain.high) if gain is not None else (None, None)
+    return _Row(label=label, css=css, value=value, low=low, high=high)
 
 
 class _Forest:

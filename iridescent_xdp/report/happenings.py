@@ -25,6 +25,7 @@ PLAIN = {
     "reloaded": "the operator file was read again",
     "reload_refused": "the operator file was not taken",
     "not_specialized": "not specialized again",
+    "notes": "notes of the function",
 }
 
 
@@ -109,6 +110,9 @@ def shift_row(
         ahead = (x.seen for x in reversed(looks) if x.at_s < phase.begin_s and x.seen.signature)
         before = next(ahead, before)
     after = next((x.seen for x in looks if x.at_s > at_s and x.seen.signature), None)
+    told = figures.changed(shift.before, shift.after)
+    if not told and before is not None and after is not None:
+        told = figures.changed(before.signature, after.signature)
     return ShiftRow(
         at_s=at_s,
         reason=shift.reason,
@@ -120,5 +124,5 @@ def shift_row(
         recalled=recalled[1].variant if recalled is not None else "",
         distance=recalled[1].distance if recalled is not None else None,
         recall_ms=(recalled[0] - at_s) * 1000 if recalled is not None else None,
-        changed=figures.changed(before, after),
+        changed=told,
     )

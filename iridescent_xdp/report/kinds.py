@@ -164,10 +164,11 @@ class Again(Event):
 
 
 class Reading(Event):
-    """One look of the watching controller at the traffic."""
+    """One look of the watching controller at the traffic; ``reference_ns`` is generic's time."""
 
     pps: Positive | None = None
     time_ns: Positive | None = None
+    reference_ns: Positive | None = None
     packets: Count | None = None
     live: str = ""
     signature: dict[str, Any] | None = None
@@ -181,12 +182,14 @@ class Phase(Event):
 
 
 class Shift(Event):
-    """The traffic is another one."""
+    """The traffic is another one; ``before`` and ``after`` are shares in the group that moved."""
 
     reason: Text = ""
     statistic: float | None = None
     threshold: float | None = None
     group: Text = ""
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
 
 
 class Recalled(Event):
@@ -240,6 +243,7 @@ TROUBLES: dict[str, str] = {
     "not_specialized": "not specialized again",
     "not_settled": "the link could not be given to the variant itself",
     "sandboxes_dropped": "proofs have to be made anew",
+    "sensor_untimed": "the sensor cannot time packets",
     "reload_refused": "the operator file was not taken",
     "stale_pins_removed": "stale pins were removed",
 }

@@ -112,12 +112,13 @@ class Search:
         return next((row for row in self.variants if row.label == self.winner), None)
 
     @property
-    def twin_ns(self) -> float | None:
-        """How far generic was from itself in the last trial: noise."""
+    def twin(self) -> tuple[float, Interval | None] | None:
+        """How far generic was from itself in the last trial, in ns: noise."""
         for trial in reversed(self.trials):
-            times = {arm.variant: arm.time_ns for arm in trial.arms}
-            if GENERIC in times and TWIN in times:
-                return times[GENERIC] - times[TWIN]
+            twin = next((arm for arm in trial.arms if arm.variant == TWIN), None)
+            if trial.generic is not None and twin is not None:
+                gain = twin.gain.value if twin.gain is not None else None
+                return trial.generic.time_ns - twin.time_ns if gain is None else gain, twin.gain
         return None
 
 

@@ -119,11 +119,13 @@ def _legend(run: Run) -> list[tuple[str, str]]:
     ]
     if TWIN in seen:
         entries.insert(1 if GENERIC in dict(entries) else 0, (f"{TWIN}: noise", "v0 twin"))
+    if any(look.seen.reference_ns is not None for look in run.looks):
+        entries.append(("generic, measured beside what is live", "v0 beside"))
     if any(css == "vx" for css in known.values()):
         entries.append(("further variants that were live", "vx"))
     others = len(seen - set(known) - {TWIN})
     if others:
-        entries.append((f"{others} other variants in trials", "other"))
+        entries.append((f"{others} more in trials", "other"))
     return entries
 
 

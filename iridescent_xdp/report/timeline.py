@@ -17,7 +17,7 @@ from iridescent_xdp.report.svg import Axis, Drawing, fit, hover
 WIDE, NARROW = 1040.0, 400.0
 COLOURS = 6  # variants with one of their own: v0 is generic, the others v1 to v6, then vx
 LEFT, RIGHT, LANE = 62.0, 14.0, 20.0
-RATE_HEIGHT, TIME_HEIGHT, BETWEEN = 120.0, 200.0, 26.0
+RATE_HEIGHT, TIME_HEIGHT, BETWEEN = 120.0, 210.0, 34.0
 BADGE = 17.0  # pixels that a mark's number needs
 MINIMAL_S = 0.02  # a trial is drawn at least this long
 HEADROOM = 1.08
@@ -61,7 +61,7 @@ class _Timeline:
         rows = 1 + max((row for _, row, _ in badges), default=0)
         below = rows * (BADGE + 3) + 6 if badges else 4
         lanes = [bool(run.phases), bool(run.searches), bool(run.lives)]
-        panels = below + sum(lanes) * (LANE + 4) + 14
+        panels = below + sum(lanes) * (LANE + 4) + 24
         rate = RATE_HEIGHT + BETWEEN if self._rates else 0.0
         height = panels + rate + TIME_HEIGHT + 40
         self._drawing = Drawing(
@@ -73,7 +73,7 @@ class _Timeline:
             self._rate(_panel(self._rates, panels, RATE_HEIGHT, "packets/s"))
         self._times(panels + rate)
         self._seconds(height - 40)
-        self._marks(badges, below, height - 40)
+        self._marks(badges, below, panels - 20, height - 40)
         return self._drawing
 
     def _label(self) -> str:
@@ -156,6 +156,12 @@ class _Timeline:
         ]
         trials = [trial for search in self._run.searches for trial in search.trials]
         known = [(0.0, arm.time_ns) for trial in trials for arm in trial.arms]
+        beside = [
+            (x.at_s, x.seen.reference_ns, "")
+            for x in self._run.looks
+            if x.seen.reference_ns is not None
+        ]
+        known += [(x, y) for x, y, _ in beside]
         panel = _panel([*known, *((x, y) for x, y, _ in looks)], top, TIME_HEIGHT, "ns per packet")
         self._frame(panel, 5)
         if not known and not looks:
@@ -163,6 +169,8 @@ class _Timeline:
             told = "no time per packet in this log"
             self._drawing.text("nothing", middle, top + TIME_HEIGHT / 2, told, "middle")
         self._arms(panel.y)
+        for _, points in stretches(beside):
+            self._curve("beside v0", points, panel.y)
         for name, points in stretches(looks):
             self._curve("time " + self._colours.get(name, "vx"), points, panel.y)
 
@@ -216,8 +224,13 @@ class _Timeline:
         return placed
 
     def _marks(
-        self, badges: Sequence[tuple[float, int, list[Mark]]], below: float, bottom: float
+        self,
+        badges: Sequence[tuple[float, int, list[Mark]]],
+        below: float,
+        panels: float,
+        bottom: float,
     ) -> None:
+        """Faint through the lanes, whose words stay readable."""
         drawing = self._drawing
         for x, row, marks in badges:
             width = _badge_width(marks)
@@ -228,7 +241,8 @@ class _Timeline:
             hover(link, "\n".join(_words(mark) for mark in marks))
             for mark in marks:
                 at = self._x(mark.at_s)
-                drawing.add("line", "", at=link, x1=at, y1=y + BADGE, x2=at, y2=bottom)
+                drawing.add("line", "lead", at=link, x1=at, y1=y + BADGE, x2=at, y2=panels)
+                drawing.add("line", "", at=link, x1=at, y1=panels, x2=at, y2=bottom)
                 drawing.add("line", "reach", at=link, x1=at, y1=y, x2=at, y2=bottom)
             left = min(max(x - width / 2, 1.0), self._width - width - 1)
             drawing.add("rect", "", at=link, x=left, y=y, width=width, height=BADGE, rx=BADGE / 2)

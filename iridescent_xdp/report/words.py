@@ -120,7 +120,13 @@ def saves(search: Search) -> str:
     return told
 
 
-def run_title(run: Run) -> str:
-    """Interface, function, how it was attached."""
-    parts = [run.name, run.function, f"{run.mode} mode" if run.mode else "", run.toolchain]
+def facts(run: Run) -> str:
+    """What ran, how, and for how long."""
+    parts = [
+        f"function {run.function}" if run.function else "",
+        f"{run.mode} mode" if run.mode else "",
+        f"toolchain {run.toolchain}" if run.toolchain else "",
+        f"{seconds(run.end_s)} in the log",
+        "took over a program of ours that was attached" if run.adopted else "",
+    ]
     return " · ".join(part for part in parts if part)
