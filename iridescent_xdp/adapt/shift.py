@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Has the workload shifted? Sequential tests on the groups of a signature and on time per packet.
 
-*Groups*: the packets of the last 1, 2, 4, 8 and 16 batches against those of a baseline
-(signature.group_distance, in units of noise; a window-limited likelihood-ratio test, Lai 1995). A
+*Groups*: the packets of the last 1, 2, 4 to 32 batches against those of a baseline
+(signature.chi_squares, in units of noise; a window-limited likelihood-ratio test, Lai 1995). A
 batch is a look, or several while packets are few. Packets of real traffic are not independent, so
 the noise is not taken for granted: how much more than independent packets the baseline's batches
 differ from each other (the dispersion) is estimated and divides the statistic. A shift has to be
@@ -31,7 +31,7 @@ from iridescent_xdp.errors import ConfigError
 class ShiftSettings:
     """When a shift is told. Defaults: see the false alarms in docs/adaptation.md."""
 
-    noise_limit: float = 6.0  # a group has to move by so many standard deviations of noise
+    noise_limit: float = 5.0  # a group has to move by so many standard deviations of noise
     least_change: float = 0.03  # and one of its categories by so much of all packets
     least_slowdown: float = 0.15  # of the relative time per packet, either way
     batch: int = 200  # packets in a group's batch, at least

@@ -26,8 +26,9 @@ from iridescent_xdp.errors import ConfigError
 
 FORMAT = 1  # of the JSON; raised when groups or categories get another meaning
 MISSES = "misses of "  # groups that a point's guard or hot keys count, by the point's name
-# What depends on the code that is live, or on the traffic just before, and not on the workload.
-PASSING = ("kept",)
+PASSING = ("kept",)  # groups that depend on the traffic just before, and not on the workload
+
+Counts = NDArray[np.float64]  # of one group, shape (categories,), or of several, a row each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Group:
             n: c / total if total else 0.0 for n, c in zip(self.names, self.counts, strict=True)
         }
 
-    def array(self) -> NDArray[np.float64]:
+    def array(self) -> Counts:
         """The counts, shape (categories,)."""
         return np.array(self.counts, dtype=np.float64)
 
@@ -146,35 +147,25 @@ class Distance:
         return self.hellinger <= floor or self.noise_units <= noise_units
 
 
-def hellinger(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """Hellinger distance of two vectors of counts or shares, each with a sum above 0."""
-    difference = np.sqrt(p / p.sum()) - np.sqrt(q / q.sum())
-    return math.sqrt(float(difference @ difference) / 2)
+def hellinger(p: Counts, q: Counts) -> Counts:
+    """Hellinger distances of counts ``p``, shape (categories,), from each row of ``q``, shape
+    (rows, categories); every sum is above 0. Shape (rows,)."""
+    difference = np.sqrt(p / p.sum()) - np.sqrt(q / q.sum(axis=1, keepdims=True))
+    return np.sqrt(np.square(difference).sum(axis=1) / 2)
 
 
-def group_distance(a: Group, b: Group, dispersion: float = 1.0) -> tuple[float, float, float]:
-    """(H, the part of H that noise explains, normal score) of two groups with packets.
-
-    ``dispersion`` is the variance of counts relative to that of independent packets. Categories
-    that neither has do not count.
-    """
-    p, q = a.array(), b.array()
-    distance = hellinger(p, q)
-    degrees = degrees_of(a, b)
-    size = a.total * b.total / (a.total + b.total) / dispersion
-    noise = math.sqrt(degrees / (8 * size))
-    return distance, noise, normal_score(8 * size * distance**2, degrees)
+def chi_squares(p: Counts, q: Counts) -> tuple[Counts, Counts]:
+    """As ``hellinger``: the statistics, as if packets were independent, and their degrees of
+    freedom: categories that either has, less one."""
+    size = p.sum() * q.sum(axis=1) / (p.sum() + q.sum(axis=1))
+    degrees = np.maximum(1.0, np.count_nonzero(p + q, axis=1) - 1)
+    return 8 * size * hellinger(p, q) ** 2, degrees
 
 
-def degrees_of(a: Group, b: Group) -> int:
-    """Degrees of freedom of a comparison: categories that either has, less one."""
-    return max(1, int(np.count_nonzero(a.array() + b.array())) - 1)
-
-
-def normal_score(chi_square: float, degrees: int) -> float:
-    """The normal deviate of a chi-square value (Wilson and Hilferty 1931)."""
+def normal_scores(statistics: Counts, degrees: Counts) -> Counts:
+    """The normal deviates of chi-square values (Wilson and Hilferty 1931)."""
     spread = 2 / (9 * degrees)
-    return float((np.cbrt(chi_square / degrees) - (1 - spread)) / math.sqrt(spread))
+    return (np.cbrt(statistics / degrees) - (1 - spread)) / np.sqrt(spread)
 
 
 def distance(a: Signature, b: Signature, groups: Iterable[str] | None = None) -> Distance | None:
@@ -189,12 +180,21 @@ def distance(a: Signature, b: Signature, groups: Iterable[str] | None = None) ->
     ]
     worst: Distance | None = None
     for name in names:
-        if a.groups[name].names != b.groups[name].names:
-            return Distance(hellinger=1.0, noise_units=math.inf, group=name)
-        apart, noise, score = group_distance(a.groups[name], b.groups[name])
-        found = Distance(
-            hellinger=math.sqrt(max(0.0, apart**2 - noise**2)), noise_units=score, group=name
-        )
+        found = _apart(name, a.groups[name], b.groups[name])
         if worst is None or found.hellinger > worst.hellinger:
             worst = found
     return worst
+
+
+def _apart(name: str, a: Group, b: Group) -> Distance:
+    if a.names != b.names:
+        return Distance(hellinger=1.0, noise_units=math.inf, group=name)
+    p, q = a.array(), b.array()[np.newaxis]
+    square = float(hellinger(p, q)[0]) ** 2
+    statistics, degrees = chi_squares(p, q)
+    noise = float(degrees[0]) * (a.total + b.total) / (8 * a.total * b.total)  # expected of H^2
+    return Distance(
+        hellinger=math.sqrt(max(0.0, square - noise)),
+        noise_units=float(normal_scores(statistics, degrees)[0]),
+        group=name,
+    )

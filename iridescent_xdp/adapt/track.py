@@ -11,11 +11,18 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from iridescent_xdp.adapt.signature import Group, degrees_of, group_distance
+import numpy as np
+from numpy.typing import NDArray
 
-WINDOWS = (1, 2, 4, 8, 16)  # batches
+from iridescent_xdp.adapt.signature import Counts, Group, chi_squares, normal_scores
+
+WINDOWS = np.array([1, 2, 4, 8, 16, 32])  # batches
+LONGEST = int(WINDOWS[-1])
+PRIOR = 4.0  # longer windows' dispersion begins as that of single batches, as if seen so often
 EARLY = 1.5  # times the limit, while the baseline and its noise are hardly known
-USUAL = 3.0  # what is beyond so many standard deviations does not teach what is usual
+USUAL = 2.0  # what is beyond so many standard deviations counts as that
+
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +38,32 @@ class Moved:
 
 
 class _Dispersion:
-    """Mean of a chi-square statistic per degree of freedom; begins with one look's worth of 1."""
+    """Mean of a chi-square statistic per degree of freedom, for each length of window.
+
+    A value is learned LONGEST batches after it was seen: had it been the beginning of a shift,
+    that would have been told by then.
+    """
 
     def __init__(self) -> None:
-        self._sum = self._degrees = 0.0
+        self._sums = np.zeros(len(WINDOWS))
+        self._degrees = np.zeros(len(WINDOWS))
+        self._later: deque[tuple[_Floats, _Floats]] = deque()
 
-    def learn(self, statistic: float, degrees: int) -> None:
-        if not self._degrees:
-            self._sum = self._degrees = float(degrees)
-        self._sum += statistic
+    def learn(self, statistics: _Floats, degrees: _Floats) -> None:
+        """Zero degrees: nothing to learn for that length."""
+        self._sums += statistics
         self._degrees += degrees
 
-    @property
-    def value(self) -> float:
-        return max(1.0, self._sum / self._degrees) if self._degrees else 1.0
+    def learn_later(self, statistics: _Floats, degrees: _Floats) -> None:
+        self._later.append((statistics, degrees))
+        if len(self._later) > LONGEST:
+            self.learn(*self._later.popleft())
+
+    def values(self, degrees: _Floats) -> _Floats:
+        """Never below 1; for a statistic of so many ``degrees`` of freedom."""
+        single = max(1.0, (degrees[0] + self._sums[0]) / (degrees[0] + self._degrees[0]))
+        known = PRIOR * degrees
+        return np.maximum(single, (single * known + self._sums) / (known + self._degrees))
 
 
 class Track:
@@ -64,10 +83,12 @@ class Track:
         self._limits = noise_limit, least_change
         self._batch = batch
         self._to_learn = learning
-        self._baseline = baseline if baseline is not None and baseline.total >= batch else None
-        self._waiting: Group | None = None
-        self._recent: deque[Group] = deque(maxlen=WINDOWS[-1])
-        self._noise = {length: _Dispersion() for length in WINDOWS}
+        self._names = baseline.names if baseline is not None else ()
+        known = baseline is not None and baseline.total >= batch
+        self._baseline = baseline.array() if baseline is not None and known else None
+        self._waiting: Counts | None = None
+        self._recent: deque[Counts] = deque(maxlen=LONGEST)
+        self._noise = _Dispersion()
         self._batches = 0
 
     @property
@@ -77,60 +98,59 @@ class Track:
 
     def add(self, group: Group) -> Moved | None:
         """Count one look; what it shows, if anything."""
-        whole = group if self._waiting is None else self._waiting + group
-        if whole.total < self._batch:
-            self._waiting = whole
+        self._names = group.names
+        batch = group.array() if self._waiting is None else self._waiting + group.array()
+        if batch.sum() < self._batch:
+            self._waiting = batch
             return None
         self._waiting = None
         if self._baseline is None:
-            self._baseline = whole
+            self._baseline = batch
             self._to_learn -= 1
             return None
         if self.learning:
-            return self._learn(whole, self._baseline)
-        self._recent.append(whole)
+            return self._learn(batch, self._baseline)
+        self._recent.append(batch)
         self._batches += 1
         return self._test(self._baseline)
 
-    def _learn(self, batch: Group, baseline: Group) -> Moved | None:
+    def _learn(self, batch: Counts, baseline: Counts) -> Moved | None:
         """The baseline grows by a batch, unless that is quite different."""
+        statistics, degrees = chi_squares(baseline, batch[np.newaxis])
+        scores = normal_scores(statistics / self._noise.values(degrees)[:1], degrees)
         limit = self._limits[0] * EARLY
-        moved = self._compare(batch, baseline, self._noise[1].value, limit)
+        moved = self._judge(batch, baseline, float(scores[0]), limit)
         if moved is None:
-            self._noise[1].learn(*_statistic(baseline, batch))
+            only = WINDOWS == 1
+            self._noise.learn(statistics * only, degrees * only)
             self._baseline = baseline + batch
             self._to_learn -= 1
         return moved
 
-    def _test(self, baseline: Group) -> Moved | None:
-        usual = self._noise[1].value
-        for length in WINDOWS:
-            if length > len(self._recent):
-                break
-            window = self._recent[-1]
-            for batch in list(self._recent)[-length:-1]:
-                window += batch
-            dispersion = max(usual, self._noise[length].value)
-            moved = self._compare(window, baseline, dispersion, self._limits[0])
+    def _test(self, baseline: Counts) -> Moved | None:
+        lengths = WINDOWS[len(self._recent) >= WINDOWS]
+        windows = np.cumsum(np.array(self._recent)[::-1], axis=0)[lengths - 1]
+        statistics, degrees = (_padded(v) for v in chi_squares(baseline, windows))
+        noise = self._noise.values(degrees)
+        scores = normal_scores(statistics / noise, degrees)
+        for window, score in zip(windows, scores, strict=False):
+            moved = self._judge(window, baseline, float(score), self._limits[0])
             if moved is not None:
                 return moved
-            if self._batches % length == 0:
-                statistic, degrees = _statistic(baseline, window)
-                most = dispersion * degrees * _usual_most(degrees)
-                self._noise[length].learn(min(statistic, most), degrees)
+        whole = (self._batches % WINDOWS == 0) & (len(self._recent) >= WINDOWS)
+        most = noise * degrees * _usual_most(degrees)
+        self._noise.learn_later(np.minimum(statistics, most) * whole, degrees * whole)
         return None
 
-    def _compare(
-        self, window: Group, baseline: Group, dispersion: float, limit: float
-    ) -> Moved | None:
-        before, after = baseline.shares, window.shares
-        category = max(before, key=lambda name: abs(after[name] - before[name]))
-        change = after[category] - before[category]
-        if abs(change) < self._limits[1]:
-            return None
-        _, _, score = group_distance(baseline, window, dispersion)
+    def _judge(self, window: Counts, baseline: Counts, score: float, limit: float) -> Moved | None:
         if score < limit:
             return None
+        change = window / window.sum() - baseline / baseline.sum()
+        most = int(np.argmax(np.abs(change)))
+        if abs(change[most]) < self._limits[1]:
+            return None
+        before, after = self._shares(baseline), self._shares(window)
+        category = self._names[most]
         return Moved(
             group=self._name,
             before=before,
@@ -140,18 +160,21 @@ class Track:
             reason=(
                 f"{self._name}: '{category}' from {before[category]:.1%} to {after[category]:.1%} "
                 f"of the packets ({score:.1f} standard deviations of noise, limit {limit:.1f}; "
-                f"{window.total} packets against {baseline.total})"
+                f"{window.sum():.0f} packets against {baseline.sum():.0f})"
             ),
         )
 
-
-def _statistic(a: Group, b: Group) -> tuple[float, int]:
-    """Chi-square of two groups as if packets were independent, and its degrees of freedom."""
-    distance, _, _ = group_distance(a, b)
-    return 8 * distance**2 * a.total * b.total / (a.total + b.total), degrees_of(a, b)
+    def _shares(self, counts: Counts) -> dict[str, float]:
+        shares = counts / counts.sum()
+        return {name: float(share) for name, share in zip(self._names, shares, strict=True)}
 
 
-def _usual_most(degrees: int) -> float:
+def _padded(values: _Floats) -> _Floats:
+    """One for each of WINDOWS; those that are too long yet are like the longest."""
+    return np.pad(values, (0, len(WINDOWS) - len(values)), mode="edge")
+
+
+def _usual_most(degrees: _Floats) -> _Floats:
     """Chi-square per degree of freedom at USUAL standard deviations (Wilson and Hilferty)."""
     spread = 2 / (9 * degrees)
-    return float((1 - spread + USUAL * spread**0.5) ** 3)
+    return (1 - spread + USUAL * np.sqrt(spread)) ** 3

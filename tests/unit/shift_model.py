@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Readings of modelled traffic: known shares, seeded noise, packets that come in trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iridescent_xdp.adapt.reading import Histogram, Reading, ReadingStatus, no_times
+from iridescent_xdp.adapt.samples import FAMILIES, FLOWS, KEPT, OPENING, SIZES, TAGS, TRANSPORTS
+from iridescent_xdp.adapt.signature import MISSES, Group, Signature
+from iridescent_xdp.statistics import bucket_of
+
+LOOK_NS = 125_000_000
+FULL_PPS = 5e6
+SAMPLES = 768  # in one look, at full load and a good while below
+
+CATEGORIES = {
+    "family": FAMILIES,
+    "transport": TRANSPORTS,
+    "tags": TAGS,
+    "opening": OPENING,
+    "size": SIZES,
+    "flows": FLOWS,
+    "kept": KEPT,
+    MISSES + "vlan_depth": ("miss", "hit"),
+}
+USUAL = {
+    "family": (0.0, 0.01, 0.89, 0.1),
+    "transport": (0.01, 0.6, 0.37, 0.02),
+    "tags": (1.0, 0.0, 0.0),
+    "opening": (0.95, 0.05),
+    "size": (0.58, 0.0, 0.0, 0.01, 0.33, 0.08, 0.0),
+    "flows": (0.09, 0.15, 0.15, 0.09, 0.52),
+    "kept": (0.6, 0.4),
+    MISSES + "vlan_depth": (0.004, 0.996),
+}
+
+
+@dataclass(kw_only=True)
+class Model:
+    """``dispersion``: how much more than independent packets the counts vary. Times are lognormal
+    around ``live_ns`` and ``generic_ns``, and what the host does in a look moves both."""
+
+    seed: int
+    dispersion: float = 3.0
+    live_ns: float = 55.0
+    generic_ns: float = 135.0
+    host: float = 0.05
+    shares: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(USUAL))
+    timed: bool = True
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._at_ns = 0
+
+    def reading(self, load: float = 1.0, samples: int | None = None, **changed: object) -> Reading:
+        """One look at ``load`` (1 is FULL_PPS); ``changed`` are other shares, by group."""
+        self._at_ns += LOOK_NS
+        pps = load * FULL_PPS
+        count = min(SAMPLES, int(pps * 0.003)) if samples is None else samples
+        packets = int(pps * LOOK_NS / 1e9)
+        groups = {}
+        for name, shares in {**self.shares, **changed}.items():
+            size = packets if name.startswith(MISSES) else count
+            if size:
+                groups[name] = self._group(CATEGORIES[name], np.array(shares), size)
+        host = np.exp(self._rng.normal(0, self.host))
+        return Reading(
+            at_ns=self._at_ns,
+            status=ReadingStatus.LOOKED,
+            signature=Signature(groups=groups),
+            packets=packets,
+            pps=pps,
+            times=self._times(self.live_ns * host, count // 2),
+            reference_times=self._times(self.generic_ns * host, count // 2),
+        )
+
+    def _group(self, names: tuple[str, ...], shares: np.ndarray, size: int) -> Group:
+        """Dirichlet-multinomial counts: their variance is ``dispersion`` times a multinomial's."""
+        if self.dispersion > 1 and size > self.dispersion:
+            strength = (size - self.dispersion) / (self.dispersion - 1)
+            some = shares > 0
+            drawn = np.zeros_like(shares)
+            drawn[some] = self._rng.dirichlet(strength * shares[some])
+            shares = drawn
+        counts = self._rng.multinomial(size, shares)
+        return Group(names=names, counts=tuple(int(c) for c in counts))
+
+    def _times(self, mean_ns: float, count: int) -> Histogram:
+        times = no_times()
+        if self.timed and count:
+            drawn = mean_ns * np.exp(self._rng.normal(0, 0.2, size=count))
+            np.add.at(times, [bucket_of(int(ns)) for ns in drawn], 1)
+        return times

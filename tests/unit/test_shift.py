@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Shifts are found within a few looks; noise, load and patience are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iridescent_xdp.adapt.reading import Reading, ReadingStatus
+from iridescent_xdp.adapt.shift import Shift, ShiftDetector, ShiftSettings
+from iridescent_xdp.adapt.signature import MISSES
+from iridescent_xdp.errors import ConfigError
+from tests.unit.shift_model import LOOK_NS, USUAL, Model
+
+LEARNING = ShiftSettings().learning
+STEADY_LOOKS = 1600  # 200 s, in each of several seeds
+
+SHIFTS: dict[str, tuple[float, ...]] = {
+    "family": (0.0, 0.01, 0.69, 0.3),
+    "transport": (0.01, 0.4, 0.57, 0.02),
+    "tags": (0.9, 0.1, 0.0),
+    "opening": (0.6, 0.4),
+    "size": (0.3, 0.0, 0.0, 0.01, 0.6, 0.09, 0.0),
+    "flows": (0.0, 0.0, 0.0, 0.0, 1.0),
+    "kept": (0.0, 1.0),
+    MISSES + "vlan_depth": (0.1, 0.9),
+}
+
+
+def looks_until(detector: ShiftDetector, model: Model, most: int, **changed: object) -> int:
+    """How many looks it takes to tell the shift; fails after ``most``."""
+    for number in range(1, most + 1):
+        if detector.update(model.reading(**changed)) is not None:  # type: ignore[arg-type]
+            return number
+    raise AssertionError(f"no shift in {most} looks")
+
+
+def learned(model: Model, looks: int = LEARNING + 10) -> ShiftDetector:
+    detector = ShiftDetector()
+    for _ in range(looks):
+        assert detector.update(model.reading()) is None
+    assert not detector.learning
+    return detector
+
+
+@pytest.mark.parametrize("dispersion", [1.0, 3.0, 10.0])
+def test_steady_traffic_is_no_shift(dispersion: float) -> None:
+    """The load goes from full to a fifth and back, and the noise is several times that of
+    independent packets."""
+    model, detector = Model(seed=int(dispersion), dispersion=dispersion), ShiftDetector()
+    for number in range(STEADY_LOOKS):
+        load = 0.6 + 0.4 * np.cos(number / 40)
+        assert detector.update(model.reading(load=load)) is None, number
+
+
+@pytest.mark.parametrize("group", SHIFTS)
+def test_a_shift_is_told_within_two_looks(group: str) -> None:
+    model = Model(seed=7)
+    detector = learned(model)
+    assert looks_until(detector, model, 2, **{group: SHIFTS[group]}) <= 2
+
+
+def test_what_is_told() -> None:
+    model = Model(seed=1, dispersion=1.0)
+    detector = learned(model)
+    reading = model.reading(tags=(0.5, 0.5, 0.0))
+    shift = detector.update(reading)
+    assert isinstance(shift, Shift)
+    assert (shift.at_ns, shift.group) == (reading.at_ns, "tags")
+    assert shift.before["untagged"] == 1.0
+    assert shift.after == reading.signature.groups["tags"].shares
+    assert shift.statistic > shift.threshold == ShiftSettings().noise_limit
+    assert shift.reason.startswith("tags: 'untagged' from 100.0% to ")
+    assert detector.update(model.reading(tags=(0.0, 1.0, 0.0))) is None  # told once
+    detector.reset()
+    for _ in range(20):
+        assert detector.update(model.reading(tags=(0.5, 0.5, 0.0))) is None  # usual now
+
+
+def test_a_small_shift_takes_longer_and_a_tiny_one_is_none() -> None:
+    model = Model(seed=2)
+    detector = learned(model)
+    small = (0.0, 0.01, 0.82, 0.17)
+    assert 2 <= looks_until(detector, model, 16, family=small) <= 16
+    tiny, detector = Model(seed=3), learned(Model(seed=3))
+    for _ in range(300):
+        assert detector.update(tiny.reading(family=(0.0, 0.01, 0.875, 0.115))) is None
+
+
+def test_a_sudden_fall_of_the_load_is_no_shift() -> None:
+    model = Model(seed=4)
+    detector = learned(model)
+    for load in (0.2, 1.0, 0.01, 1.0, 0.2):
+        for _ in range(40):
+            assert detector.update(model.reading(load=load)) is None
+
+
+def test_few_packets_are_waited_for() -> None:
+    """Ten samples a look: no alarm for long, and a shift is found when enough of them came."""
+    model = Model(seed=5, dispersion=1.0)
+    detector = ShiftDetector()
+    shares = {name: s for name, s in USUAL.items() if name != MISSES + "vlan_depth"}
+    model.shares = shares
+    for _ in range(600):
+        assert detector.update(model.reading(load=0.001, samples=10)) is None
+    assert not detector.learning
+    new = {"load": 0.001, "samples": 10, "tags": (0.5, 0.5, 0.0)}
+    assert 10 <= looks_until(detector, model, 60, **new) <= 60
+
+
+def test_nothing_follows_from_what_nobody_saw() -> None:
+    detector = learned(Model(seed=6))
+    for status in (ReadingStatus.FEW, ReadingStatus.ASIDE):
+        for _ in range(50):
+            assert detector.update(Reading(at_ns=0, status=status)) is None
+
+
+def test_a_slower_variant_is_told_by_its_ratio_to_generic() -> None:
+    """The host makes both slower by half: no shift. The live variant alone: a shift."""
+    model = Model(seed=8)
+    detector = learned(model, 30)
+    model.live_ns, model.generic_ns = 80, 200
+    for _ in range(100):
+        assert detector.update(model.reading()) is None
+    model.live_ns = 110
+    assert 2 <= looks_until(detector, model, 8) <= 8
+
+
+def test_a_reference_is_missing() -> None:
+    model = Model(seed=9)
+
+    def alone() -> Reading:
+        reading = model.reading()
+        object.__setattr__(reading, "reference_times", np.zeros_like(reading.times))
+        return reading
+
+    detector = ShiftDetector()
+    for _ in range(400):
+        assert detector.update(alone()) is None
+    model.live_ns *= 2
+    found = [detector.update(alone()) for _ in range(10)]
+    shift = next(s for s in found if s is not None)
+    assert shift.group == "time" and "ns (CUSUM" in shift.reason
+
+
+def test_a_known_baseline_needs_no_learning() -> None:
+    model = Model(seed=10)
+    baseline = sum((model.reading().signature for _ in range(8)), start=model.reading().signature)
+    detector = ShiftDetector()
+    detector.reset(baseline)
+    assert detector.update(model.reading()) is None
+    assert detector.update(model.reading(family=(0.0, 0.0, 0.3, 0.7))) is not None
+
+
+def test_a_shift_while_it_learns() -> None:
+    model, detector = Model(seed=11), ShiftDetector()
+    for _ in range(3):
+        assert detector.update(model.reading()) is None
+    assert detector.update(model.reading(family=(0.0, 0.0, 0.0, 1.0))) is not None
+
+
+def test_ignored_groups_may_move() -> None:
+    model = Model(seed=12)
+    detector = ShiftDetector(ShiftSettings(ignored=frozenset({"kept", "time"})))
+    for number in range(60):
+        kept = (0.0, 1.0) if number > 30 else USUAL["kept"]
+        model.live_ns = 100 if number > 30 else 55
+        assert detector.update(model.reading(kept=kept)) is None
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ConfigError, match="noise_limit"):
+        ShiftSettings(noise_limit=0)
+    assert LOOK_NS == 125_000_000
