@@ -42,7 +42,8 @@ def command(log: Path, output: Path | None, as_json: bool) -> None:
     if as_json:
         emit_json({**to_json(report), "page": str(output) if output is not None else None})
     else:
-        click.echo(f"{output}: {len(report.runs)} runs of {report.lines} events")
+        runs = len(report.runs)
+        click.echo(f"{output}: {runs} run{'' if runs == 1 else 's'}, {report.lines} events")
 
 
 def to_json(report: Report) -> dict[str, Any]:
