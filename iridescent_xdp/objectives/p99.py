@@ -69,8 +69,9 @@ def quantile_difference(a: Windows, b: Windows, q: float) -> Effect:
             cure="measure longer or more traffic",
         )
     value = quantile(a, q) - quantile(b, q)
-    picks = np.random.default_rng(SEED).multinomial(windows, np.full(windows, 1 / windows), DRAWS)
-    drawn = _quantiles(picks @ first[both], q) - _quantiles(picks @ second[both], q)
+    rng = np.random.default_rng(SEED)
+    picks = rng.multinomial(windows, np.full(windows, 1 / windows), DRAWS).astype(np.float64)
+    drawn = _drawn_quantiles(picks, first[both], q) - _drawn_quantiles(picks, second[both], q)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     wider = t_quantile(windows - 1) / _Z
     return Effect(
@@ -82,12 +83,26 @@ def quantile_difference(a: Windows, b: Windows, q: float) -> Effect:
     )
 
 
-def _quantiles(counts: NDArray[np.float64], q: float) -> NDArray[np.float64]:
-    """The quantile of each row; as ``statistics.quantile``."""
-    below = counts.cumsum(axis=1)
-    rank = np.maximum(1, np.ceil(q * below[:, -1] - 1e-9))
-    bucket = (below < rank[:, None]).sum(axis=1)
+def _drawn_quantiles(
+    picks: NDArray[np.float64], windows: NDArray[np.float64], q: float
+) -> NDArray[np.float64]:
+    """The quantile of each draw; as ``statistics.quantile``.
+
+    The quantile of windows taken together lies between those of the single windows, so only the
+    buckets between these are looked at.
+    """
+    inside = (windows.cumsum(axis=1) >= _rank(windows.sum(axis=1), q)[:, None]).argmax(axis=1)
+    first, last = inside.min(), inside.max() + 1
+    counts = picks @ windows[:, first:last]
+    below = (picks @ windows[:, :first].sum(axis=1))[:, None] + counts.cumsum(axis=1)
+    rank = _rank(picks @ windows.sum(axis=1), q)
+    place = (below < rank[:, None]).sum(axis=1)
     rows = np.arange(len(counts))
-    inside = (rank - (below[rows, bucket] - counts[rows, bucket]) - 0.5) / counts[rows, bucket]
-    widths = UPPER_NS[bucket] - LOWER_NS[bucket]
-    return np.asarray(LOWER_NS[bucket] + inside * (widths - 1))
+    share = (rank - (below[rows, place] - counts[rows, place]) - 0.5) / counts[rows, place]
+    bucket = first + place
+    width_ns = UPPER_NS[bucket] - LOWER_NS[bucket]
+    return np.asarray(LOWER_NS[bucket] + share * (width_ns - 1))
+
+
+def _rank(samples: NDArray[np.float64], q: float) -> NDArray[np.float64]:
+    return np.maximum(1, np.ceil(q * samples - 1e-9))
