@@ -87,7 +87,7 @@ class Track:
         known = baseline is not None and baseline.total >= batch
         self._baseline = baseline.array() if baseline is not None and known else None
         self._waiting: Counts | None = None
-        self._recent: deque[Counts] = deque(maxlen=LONGEST)
+        self._recent = np.zeros((LONGEST, 0))  # batches after the baseline, the newest first
         self._noise = _Dispersion()
         self._batches = 0
 
@@ -110,7 +110,10 @@ class Track:
             return None
         if self.learning:
             return self._learn(batch, self._baseline)
-        self._recent.append(batch)
+        if not self._batches:
+            self._recent = np.zeros((LONGEST, len(batch)))
+        self._recent[1:] = self._recent[:-1].copy()
+        self._recent[0] = batch
         self._batches += 1
         return self._test(self._baseline)
 
@@ -128,16 +131,15 @@ class Track:
         return moved
 
     def _test(self, baseline: Counts) -> Moved | None:
-        lengths = WINDOWS[len(self._recent) >= WINDOWS]
-        windows = np.cumsum(np.array(self._recent)[::-1], axis=0)[lengths - 1]
-        statistics, degrees = (_padded(v) for v in chi_squares(baseline, windows))
+        windows = np.cumsum(self._recent, axis=0)[WINDOWS - 1]
+        statistics, degrees = chi_squares(baseline, windows)
         noise = self._noise.values(degrees)
         scores = normal_scores(statistics / noise, degrees)
-        for window, score in zip(windows, scores, strict=False):
+        for window, score in zip(windows, scores, strict=True):
             moved = self._judge(window, baseline, float(score), self._limits[0])
             if moved is not None:
                 return moved
-        whole = (self._batches % WINDOWS == 0) & (len(self._recent) >= WINDOWS)
+        whole = self._batches % WINDOWS == 0
         most = noise * degrees * _usual_most(degrees)
         self._noise.learn_later(np.minimum(statistics, most) * whole, degrees * whole)
         return None
@@ -167,11 +169,6 @@ class Track:
     def _shares(self, counts: Counts) -> dict[str, float]:
         shares = counts / counts.sum()
         return {name: float(share) for name, share in zip(self._names, shares, strict=True)}
-
-
-def _padded(values: _Floats) -> _Floats:
-    """One for each of WINDOWS; those that are too long yet are like the longest."""
-    return np.pad(values, (0, len(WINDOWS) - len(values)), mode="edge")
 
 
 def _usual_most(degrees: _Floats) -> _Floats:
