@@ -25,6 +25,7 @@ class ExhaustivePolicy(Policy):
                 cure="use 'racing', raise max_trials, or restrict points under [search.points]",
             )
 
-    def _rounds(self) -> Iterator[Round]:
+    def rounds(self) -> Iterator[Round]:
+        """The whole space, then a final."""
         yield Round(variants=self.space, samples=self.settings.first_samples)
-        yield from self._final()
+        yield from self.final()

@@ -8,18 +8,32 @@ what was measured so far) is here, so that a new policy is one short file and on
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ClassVar
 
-from iridescent_xdp.errors import ConfigError, IridescentError, MeasurementError
+from iridescent_xdp.errors import IridescentError
+from iridescent_xdp.search.settings import SearchSettings
 from iridescent_xdp.search.space import Space
+from iridescent_xdp.search.trial import Outcome, Round, Status, Trial
 from iridescent_xdp.statistics import Effect, pooled
 from iridescent_xdp.variant import Variant
 
+__all__ = [
+    "Outcome",
+    "Policy",
+    "ProposalError",
+    "ResumeError",
+    "Round",
+    "SearchSettings",
+    "Status",
+    "Trial",
+    "TurnError",
+]
+
+WHOLE_SPACE = 32  # up to here every variant takes part
+IDLE_ROUNDS = 100  # so many rounds without a proposal are the end
 FINAL_ROUNDS = 3  # a final whose favourite was overtaken is repeated with who overtook it
 ATTEMPTS = 2  # a failed measurement is repeated once
 
@@ -28,83 +42,25 @@ class TurnError(IridescentError, RuntimeError):
     """``ask`` and ``tell`` were called out of turn: a bug in the caller, not in its data."""
 
 
-class Status(StrEnum):
-    """What became of a trial."""
-
-    MEASURED = "measured"
-    REFUSED = "refused"  # by the compiler, the verifier or the preflight; never tried again
-    FAILED = "failed"  # the measurement failed, the variant may be good
+class ProposalError(IridescentError, ValueError):
+    """A policy proposed a variant that its space does not have: a bug in the policy."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A variant to be measured with ``budget`` timed samples."""
-
-    variant: Variant
-    budget: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a trial; ``effect`` is the gain over generic (larger is better)."""
-
-    variant: Variant
-    status: Status
-    effect: Effect | None = None
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.status is Status.MEASURED) != (self.effect is not None):
-            raise MeasurementError(
-                f"an outcome has an effect exactly when it was measured, got {self.status} "
-                f"with effect {self.effect}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSettings:
-    """How much a search may spend. Budgets are timed samples per arm.
-
-    ``max_arms`` are measured together, besides the generic variant; ``max_trials`` bounds the sum
-    over all batches (None: the policy's own bound). ``seeds`` are variants worth a try at once,
-    such as the most specialized ones. Raises ConfigError for a setting that cannot work.
-    """
-
-    max_arms: int = 7
-    seed: int = 0
-    first_samples: int = 20_000
-    final_samples: int = 80_000
-    finalists: int = 5
-    max_trials: int | None = None
-    seeds: Sequence[Variant] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("max_arms", "first_samples", "finalists", "max_trials"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"search: {name} >= 1 must hold, got {value}")
-        if self.final_samples < self.first_samples:
-            raise ConfigError(
-                "search: first_samples <= final_samples must hold, "
-                f"got {self.first_samples} and {self.final_samples}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """Variants to be measured with the same budget before the policy thinks again."""
-
-    variants: Iterable[Variant]
-    samples: int
-    final: bool = False
+class ResumeError(IridescentError, ValueError):
+    """A log does not belong to this search, or is damaged; the search can be started anew."""
 
 
 @dataclass
 class _Record:
     effects: list[Effect] = field(default_factory=list)
     failures: int = 0
-    excluded: bool = False
+    excluded: bool = False  # refused, or failed too often
+    stopped: bool = False  # known to be far worse
     finalist: bool = False
+
+
+def _keys(variants: Iterable[Variant]) -> str:
+    return ", ".join(sorted(variant.key for variant in variants)) or "nothing"
 
 
 class Policy(ABC):
@@ -116,6 +72,7 @@ class Policy(ABC):
 
     name: ClassVar[str]
     trial_limit: ClassVar[int | None] = None  # unless the settings give another
+    endless: ClassVar[bool] = False  # it goes on until the caller has enough, without a final
 
     def __init__(self, space: Space, settings: SearchSettings | None = None) -> None:
         self.space = space
@@ -124,13 +81,13 @@ class Policy(ABC):
         self.history: list[Outcome] = []
         self._records: dict[Variant, _Record] = {}
         self._asked: dict[Variant, Trial] = {}
-        self._rounds_to_come = self._rounds()
+        self._rounds_to_come = self.rounds()
         self._round = Round(variants=(), samples=1)
         self._queue: Iterator[Variant] = iter(())
         self._again: list[Variant] = []
 
     @abstractmethod
-    def _rounds(self) -> Iterator[Round]:
+    def rounds(self) -> Iterator[Round]:
         """The rounds of this policy; after each ``yield`` its results can be looked up."""
 
     @property
@@ -146,7 +103,9 @@ class Policy(ABC):
         if self._asked:
             raise TurnError("ask: the last batch has no results yet", cure="tell them first")
         batch = self._next_batch()
-        while not batch and (self._next_attempt() or self._next_round()):
+        for _ in range(IDLE_ROUNDS):
+            if batch or not (self._next_attempt() or self._next_round()):
+                break
             batch = self._next_batch()
         self._asked = {trial.variant: trial for trial in batch}
         self.trials_used += len(batch)
@@ -165,19 +124,27 @@ class Policy(ABC):
         return coming is not None
 
     def _next_batch(self) -> list[Trial]:
-        line = (v for v in self._queue if v != self.space.generic and self.usable(v))
-        chosen = list(itertools.islice(line, min(self.settings.max_arms, self._room())))
+        chosen: dict[Variant, None] = {}
+        places = min(self.settings.max_arms, self.room())
+        while len(chosen) < places and (variant := next(self._queue, None)) is not None:
+            if variant not in self.space:
+                raise ProposalError(
+                    f"policy '{self.name}' proposed {dict(variant.values)}, not in its space",
+                    cure="take values from self.space.axes, or ask 'variant in self.space'",
+                )
+            if variant != self.space.generic and self.usable(variant):
+                chosen[variant] = None
         for variant in chosen:
             record = self._records.setdefault(variant, _Record())
             record.finalist |= self._round.final
         return [Trial(variant=v, budget=self._round.samples) for v in chosen]
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """Trials left, of which some are kept for the final."""
         limit = self.settings.max_trials or self.trial_limit
         if limit is None:
             return self.settings.max_arms
-        kept = 0 if self._round.final else min(self.settings.finalists, limit // 2)
+        kept = 0 if self._round.final or self.endless else min(self.settings.finalists, limit // 2)
         return max(0, limit - kept - self.trials_used)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -202,12 +169,32 @@ class Policy(ABC):
         for outcome in outcomes:
             self._note(outcome)
 
+    def resume(self, batches: Iterable[Sequence[Outcome]]) -> None:
+        """Go on where a killed search was: ask and tell again what its log holds.
+
+        ``batches`` are those of ``search.resume.outcomes_from``, from the first batch on; space,
+        settings and seed must be those of that search. Raises ResumeError at the first batch that
+        this policy would not have asked; it is of no use then, and a new one is needed.
+        """
+        for number, outcomes in enumerate(batches, start=1):
+            asked = {trial.variant for trial in self.ask()}
+            told = {outcome.variant for outcome in outcomes}
+            if asked != told or len(outcomes) != len(told):
+                raise ResumeError(
+                    f"batch {number} of the log is {_keys(told)}, but policy '{self.name}' asks "
+                    f"for {_keys(asked)}",
+                    cure="resume with the settings, seed and version of that search, or start anew",
+                )
+            self.tell(outcomes)
+
     def _note(self, outcome: Outcome) -> None:
         record = self._records[outcome.variant]
         self.history.append(outcome)
         if outcome.effect is not None:
             record.effects.append(outcome.effect)
             record.failures = 0
+            record.stopped |= outcome.stopped
+            record.finalist &= not outcome.stopped
         elif outcome.status is Status.REFUSED:
             record.excluded = True
         else:
@@ -217,8 +204,9 @@ class Policy(ABC):
                 self._again.append(outcome.variant)
 
     def usable(self, variant: Variant) -> bool:
-        """Whether it was neither refused nor failed too often."""
-        return variant not in self._records or not self._records[variant].excluded
+        """Whether it may be proposed: neither refused, nor failed too often, nor stopped."""
+        record = self._records.get(variant)
+        return record is None or not (record.excluded or record.stopped)
 
     def effect(self, variant: Variant) -> Effect | None:
         """All that is known of its gain over generic; None when it was never measured."""
@@ -229,6 +217,11 @@ class Policy(ABC):
             return None
         return pooled(record.effects)
 
+    def looks(self, variant: Variant) -> int:
+        """How often its gain was measured."""
+        record = self._records.get(variant)
+        return len(record.effects) if record else 0
+
     def ranking(self) -> list[tuple[Variant, Effect]]:
         """Measured variants, best first; those of the final before all others."""
         known = [(v, e) for v in self._records if (e := self.effect(v)) is not None]
@@ -238,15 +231,44 @@ class Policy(ABC):
             reverse=True,
         )
 
+    @property
+    def tried(self) -> list[Variant]:
+        """Every variant that was proposed, in the order of the first time."""
+        return list(self._records)
+
+    def known(self, arms: Iterable[Variant] | None = None) -> dict[Variant, Effect]:
+        """Gains of those of ``arms`` (default: all that were tried) that were measured."""
+        arms = self._records if arms is None else arms
+        return {arm: effect for arm in arms if (effect := self.effect(arm)) is not None}
+
+    def best(self, arms: Iterable[Variant] | None = None) -> Variant:
+        """The best of these (default: of all), or the generic variant where nothing beats it."""
+        arms = self._records if arms is None else arms
+        known = self.known([self.space.generic, *arms])
+        return max(known, key=lambda arm: known[arm].value)
+
+    def simplified(self, variant: Variant) -> list[Variant]:
+        """``variant`` without the deviations from generic that do not show in the times."""
+        mark, generic = self.effect(variant), self.space.generic
+        useless: dict[str, int] = {}
+        for name, value in variant.values:
+            without = variant.with_values(**{name: generic[name]})
+            effect = self.effect(without) if value != generic[name] else None
+            if mark is not None and effect is not None and effect.high >= mark.low:
+                useless[name] = generic[name]
+        simpler = variant.with_values(**useless)
+        return [simpler] if useless and simpler in self.space else []
+
     def _contenders(self) -> list[Variant]:
         """For the final: the best, and the simplest of those that cannot be told from the best."""
-        ranked = sorted(self.ranking(), key=lambda pair: pair[1].value, reverse=True)
+        usable = [(variant, effect) for variant, effect in self.ranking() if self.usable(variant)]
+        ranked = sorted(usable, key=lambda pair: pair[1].value, reverse=True)
         count = self.settings.finalists
         best = [variant for variant, _ in ranked[: count - count // 2]]
         tied = [v for v, e in ranked[len(best) :] if e.high >= ranked[0][1].low]
         return [*best, *sorted(tied, key=self.space.deviations)][:count]
 
-    def _final(self, extra: Sequence[Variant] = ()) -> Iterator[Round]:
+    def final(self, extra: Sequence[Variant] = ()) -> Iterator[Round]:
         """The best few with a large budget, until nobody outside is expected to do better."""
         for _ in range(FINAL_ROUNDS):
             invited = dict.fromkeys([*self._contenders(), *extra])

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Racing: cheap measurements of many, expensive ones of those that can still win.
 
-Successive halving (Jamieson & Talwalkar 2016) with elimination by confidence as in racing
-(Maron & Moore 1994). In a space that was only sampled hill climbing follows: by one-point changes,
-and where these lead no further by what a model of all measurements expects.
+Successive halving (Jamieson & Talwalkar 2016), and besides a sequential test
+(``search.sequential``) that drops what is surely worse than the best, however often one looks. In
+a space that was only sampled hill climbing follows: by one-point changes, and where these lead no
+further by what a model of all measurements expects. Where trials are too few to look at all
+neighbours (``max_trials``), the model leads from the first generation on.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
-from iridescent_xdp.search.model import promising
-from iridescent_xdp.search.policy import Policy, Round
-from iridescent_xdp.statistics import Effect
+from iridescent_xdp.search.policy import WHOLE_SPACE, Policy, Round
+from iridescent_xdp.search.sequential import not_surely_worse
+from iridescent_xdp.search.surrogate import suggest
 from iridescent_xdp.variant import Variant
 
-WHOLE_SPACE = 32  # up to here every variant takes part
 GENERATION = 24  # above, so many are sampled
+LEAN_SHARE = 0.35  # of few trials, that the first generation takes
+LEAN_TRIALS = 100  # these are few
+LEAST = 0.002  # of the best gain: an improvement that is not worth a trial
 AHEAD = 0.5  # of the interval of a difference: this much better is better
 
 
@@ -29,14 +33,46 @@ class RacingPolicy(Policy):
     name = "racing"
     trial_limit = 400
 
-    def _rounds(self) -> Iterator[Round]:
-        arms = self._generation()
-        yield from self._halve(arms)
+    def rounds(self) -> Iterator[Round]:
+        """A generation, halving and climbing, or guessing where trials are few; a final."""
         simpler: list[Variant] = []
-        if self.space.size > WHOLE_SPACE:
+        if self._lean():
+            simpler = yield from self._guess_on()
+        else:
+            yield from self._halve(self._generation())
+        if self.space.size > WHOLE_SPACE and not self._lean():
             incumbent = yield from self._climb()
-            simpler = self._simplified(incumbent)
-        yield from self._final(simpler)
+            simpler = self.simplified(incumbent)
+        yield from self.final(simpler)
+
+    def _lean(self) -> bool:
+        """Whether trials are too few for halving and climbing."""
+        limit = self.settings.max_trials
+        return self.space.size > WHOLE_SPACE and limit is not None and limit < LEAN_TRIALS
+
+    def _guess_on(self) -> Generator[Round, None, list[Variant]]:
+        """A small first generation, then what the model expects most of, batch by batch."""
+        samples = self.settings.first_samples
+        count = max(2, round(LEAN_SHARE * (self.settings.max_trials or LEAN_TRIALS)))
+        seeds = [variant for variant in self.settings.seeds if variant in self.space]
+        rng = np.random.default_rng(self.settings.seed)
+        sampled = self.space.sample(max(2, count - len(seeds)), rng)
+        yield Round(variants=[*seeds, *sampled], samples=samples)
+        while self.room() > 0:
+            known = self.known()
+            best = max([0.0, *(effect.value for effect in known.values())])
+            guesses = suggest(
+                self.space,
+                known,
+                min(self.settings.max_arms, self.room()),
+                seed=self.settings.seed,
+                least_ns=LEAST * best,
+                barred=[v for v in self.tried if v not in known],
+            )
+            if not guesses:
+                break
+            yield Round(variants=guesses, samples=samples)
+        return self.simplified(self.best())
 
     def _generation(self) -> list[Variant]:
         if self.space.size <= WHOLE_SPACE:
@@ -59,23 +95,17 @@ class RacingPolicy(Policy):
 
     def _survivors(self, arms: Sequence[Variant]) -> list[Variant]:
         """The better half, less those that are surely worse than the best."""
-        known = self._known(arms)
-        better = sorted(known, key=lambda arm: known[arm].value, reverse=True)
-        better = better[: math.ceil(len(arms) / 2)]
-        return [arm for arm in better if known[arm].high >= known[better[0]].low]
-
-    def _known(self, arms: Sequence[Variant]) -> dict[Variant, Effect]:
-        return {arm: effect for arm in arms if (effect := self.effect(arm)) is not None}
-
-    def _best(self, arms: Sequence[Variant]) -> Variant:
-        """The best of these, or the generic variant where nothing beats it."""
-        known = self._known([self.space.generic, *arms])
-        return max(known, key=lambda arm: known[arm].value)
+        known = self.known(arms)
+        open_arms = not_surely_worse(
+            known, {arm: self.looks(arm) for arm in known}, max(1, self.variants_tried)
+        )
+        open_arms.sort(key=lambda arm: known[arm].value, reverse=True)
+        return open_arms[: math.ceil(len(arms) / 2)]
 
     def _climb(self) -> Generator[Round, None, Variant]:
         """Moves to a better variant until neither a neighbour nor a guess is better."""
         samples = self.settings.first_samples
-        incumbent = self._best(list(self._records))
+        incumbent = self.best()
         visited: set[Variant] = set()
         while incumbent not in visited:
             visited.add(incumbent)
@@ -100,7 +130,7 @@ class RacingPolicy(Policy):
 
     def _challengers(self, incumbent: Variant, neighbours: Sequence[Variant]) -> list[Variant]:
         """The neighbours that look better, and one variant with all their changes together."""
-        known, mark = self._known(neighbours), self.effect(incumbent)
+        known, mark = self.known(neighbours), self.effect(incumbent)
         if mark is None:
             return []
         better = [n for n in known if known[n].value > mark.value]
@@ -117,10 +147,10 @@ class RacingPolicy(Policy):
 
     def _guesses(self) -> list[Variant]:
         """Unmeasured variants that should be good, going by all that were measured."""
-        known = self._known([self.space.generic, *self._records])
-        gains = {variant: effect.value for variant, effect in known.items()}
+        known = self.known()
+        barred = [variant for variant in self.tried if variant not in known]
         count = max(1, self.settings.max_arms - 1)
-        return promising(self.space, gains, count, self.settings.seed)
+        return suggest(self.space, known, count, seed=self.settings.seed, barred=barred)
 
     @staticmethod
     def _changed(one: Variant, other: Variant) -> str:
@@ -130,20 +160,8 @@ class RacingPolicy(Policy):
         """The best challenger if it is ahead of the incumbent, else the incumbent."""
         mark = self.effect(incumbent)
         if mark is None:  # it failed when it was measured again
-            return self._best(list(self._records))
-        best = self._best([incumbent, *challengers])
+            return self.best()
+        best = self.best([incumbent, *challengers])
         lead = self.effect(best) or mark
         margin = AHEAD * math.hypot(lead.half_width, mark.half_width)
         return best if lead.value - mark.value > margin else incumbent
-
-    def _simplified(self, variant: Variant) -> list[Variant]:
-        """``variant`` without the deviations from generic that do not show in the times."""
-        mark, generic = self.effect(variant), self.space.generic
-        useless: dict[str, int] = {}
-        for name, value in variant.values:
-            without = variant.with_values(**{name: generic[name]})
-            effect = self.effect(without) if value != generic[name] else None
-            if mark is not None and effect is not None and effect.high >= mark.low:
-                useless[name] = generic[name]
-        simpler = variant.with_values(**useless)
-        return [simpler] if useless and simpler in self.space else []

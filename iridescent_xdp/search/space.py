@@ -65,6 +65,15 @@ class Space:
         return _restricted(point, domain, self.restrict[point.name])
 
     @property
+    def base(self) -> Variant:
+        """The generic variant, or the nearest to it where ``restrict`` excludes its values."""
+        kept = {
+            name: self.generic[name] if self.generic[name] in axis else axis[0]
+            for name, axis in self.axes.items()
+        }
+        return self.generic.with_values(**kept)
+
+    @property
     def size(self) -> int:
         """How many variants there are, the generic one included."""
         return math.prod(map(len, self.axes.values())) + (not self._in_grid(self.generic))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from iridescent_xdp.errors import ConfigError, IridescentError, MeasurementError
-from iridescent_xdp.search import POLICIES
 from iridescent_xdp.search.policy import (
     Outcome,
     Policy,
@@ -18,8 +17,9 @@ from iridescent_xdp.search.policy import (
     TurnError,
 )
 from tests.unit.landscape_model import SPACE_24, measured, refuse, run
+from tests.unit.policies import EVERY, make
 
-every_policy = pytest.mark.parametrize("name", POLICIES)
+every_policy = pytest.mark.parametrize("name", EVERY)
 
 # Legal states. Each word is a call; the last one decides.
 
@@ -62,7 +62,7 @@ def _call(policy: Policy, word: str, batch: list[Trial]) -> list[Trial]:
 @every_policy
 @pytest.mark.parametrize(("calls", "message"), STATES.items(), ids=STATES)
 def test_turns(name: str, calls: str, message: str | None) -> None:
-    policy, batch = POLICIES[name](SPACE_24), list[Trial]()
+    policy, batch = make(name, SPACE_24), list[Trial]()
     *before, last = calls.split()
     for word in before:
         batch = _call(policy, word, batch)

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from iridescent_xdp.search.model import promising
 from iridescent_xdp.search.policy import Outcome, SearchSettings, Trial
 from iridescent_xdp.search.racing import GENERATION, RacingPolicy
 from iridescent_xdp.search.space import Space
@@ -157,29 +155,3 @@ def test_a_huge_space_is_searched() -> None:
     best = sum(max(0.0, *(gains[f"p{i}", v] for v in range(1, 7))) for i in range(24))
     assert policy.ranking()[0][1].value > 0.9 * best
     assert policy.trials_used <= 400
-
-
-# The model
-
-
-def test_the_model_finds_singles_and_a_pair_from_a_sample() -> None:
-    landscape = Landscape(
-        {("p0", 2): 4.0, ("p2", 1): 7.0, ("p5", 1): 6.0, ("p6", 1): -5.0, ("p7", 1): 3.0},
-        {(("p2", 1), ("p5", 1)): -20.0},
-    )
-    known = {
-        variant: landscape.gain_ns(variant)
-        for variant in SPACE_864.sample(60, np.random.default_rng(3))
-    }
-    guesses = promising(SPACE_864, known, 6)
-    best = max(landscape.gain_ns(v) for v in SPACE_864 if v not in known)
-    assert landscape.gain_ns(guesses[0]) == best
-    assert len(guesses) == len(set(guesses)) == 6
-    assert not set(guesses) & set(known)
-
-
-def test_the_model_suggests_nothing_without_data_or_choice() -> None:
-    assert promising(SPACE_24, {}, 5) == []
-    assert promising(SPACE_24, {SPACE_24.generic: 0.0}, 5) == []
-    everything = dict(zip(SPACE_24, itertools.count(0.0), strict=False))
-    assert promising(SPACE_24, everything, 5) == []
