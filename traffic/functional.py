@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scapy.layers.l2 import Ether
@@ -43,6 +43,11 @@ class Case:
     fate: Fate
     port: str | None = None
     frame: bytes | None = None
+
+
+class _Arrival(NamedTuple):
+    port: str | None
+    frame: bytes | None
 
 
 def dropped(description: str, packet: Packet | bytes) -> Case:
@@ -132,7 +137,7 @@ def run_stream(
         captured.append(Seen("sent", time.monotonic_ns(), case.packet))
         ports.wire.send(case.packet)
         captured += ports.hear(0.0)
-    expected = Counter((case.port, case.frame) for case in cases if case.port)
+    expected = Counter(_Arrival(case.port, case.frame) for case in cases if case.port)
     deadline = time.monotonic() + patience_s
     while expected - _arrived(captured) and time.monotonic() < deadline:
         captured += ports.hear(deadline - time.monotonic())
@@ -160,8 +165,8 @@ def _check(cases: Sequence[Case], ports: Ports) -> None:
             raise TrafficError(f"'{case.description}': there is no port '{case.port}'")
 
 
-def _arrived(captured: Iterable[Seen]) -> Counter[tuple[str | None, bytes | None]]:
-    return Counter((seen.port, seen.data) for seen in captured)
+def _arrived(captured: Iterable[Seen]) -> Counter[_Arrival]:
+    return Counter(_Arrival(seen.port, seen.data) for seen in captured)
 
 
 def _problems(cases: Sequence[Case], heard: Sequence[Seen]) -> list[str]:

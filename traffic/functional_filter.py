@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN
@@ -64,7 +65,7 @@ def _cases(link: Packet) -> Iterator[Case]:
     yield from _broken(link)
 
 
-def _udp(source: str, port: int, number: int = 1, **ip: object) -> Packet:
+def _udp(source: str, port: int, number: int = 1, **ip: Any) -> Packet:
     return IP(src=source, dst=TO, id=number, **ip) / UDP(sport=4000, dport=port)
 
 

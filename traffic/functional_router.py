@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrHopByHop, PadN
@@ -74,7 +75,7 @@ def _sent_on(ends: Ends, what: str, packet: Packet) -> Case:
 
 
 def _ipv4(ends: Ends) -> Iterator[Case]:
-    def to(address: str, number: int = 0, **fields: object) -> Packet:
+    def to(address: str, number: int = 0, **fields: Any) -> Packet:
         return IP(src=_FROM, dst=address, id=number, **fields)
 
     yield _sent_on(ends, "a route", to("198.51.100.7") / UDP(sport=1, dport=2))
@@ -95,7 +96,7 @@ def _ipv4(ends: Ends) -> Iterator[Case]:
 
 
 def _ipv6(ends: Ends) -> Iterator[Case]:
-    def to(address: str, **fields: object) -> Packet:
+    def to(address: str, **fields: Any) -> Packet:
         return IPv6(src=_FROM6, dst=address, **fields)
 
     yield _sent_on(ends, "an IPv6 route", to("2001:db8:99::5") / UDP(sport=1, dport=2))
@@ -113,7 +114,7 @@ def _kernels(ends: Ends) -> Iterator[Case]:
     def kernel(what: str, packet: Packet) -> Case:
         return to_stack(what, filled(ends.link / packet))
 
-    def to(address: str, **fields: object) -> Packet:
+    def to(address: str, **fields: Any) -> Packet:
         return IP(src=_FROM, dst=address, **fields) / UDP(sport=9, dport=9)
 
     yield kernel("no route", to("192.0.2.99"))

@@ -125,6 +125,11 @@ class Pktgen:
         self._runner = threading.Thread(target=self._in_background, daemon=True)
         self._runner.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether it sends in the background."""
+        return self._runner is not None and self._runner.is_alive()
+
     def wait(self, seconds: float | None = None) -> PktgenReport:
         """Until all is sent. Raises TrafficError when it is not after ``seconds``, or failed."""
         if self._runner is not None:

@@ -7,6 +7,7 @@ import json
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def capture(tmp_path: Path) -> Path:
     return path
 
 
-def replayed(lab: Lab, path: Path, *words: object) -> tuple[dict[str, float], list[Seen]]:
+def replayed(lab: Lab, path: Path, *words: object) -> tuple[dict[str, Any], list[Seen]]:
     """What the command says, and what arrived at the other end while it ran."""
     with closing(Port("far", Place(lab.bed.dut, DUT_SIDE))) as far:
         command = ("traffic", "replay", path, "--interface", GENERATOR_SIDE, *words, "--json")

@@ -125,7 +125,7 @@ def test_in_the_background(tmp_path: Path) -> None:
         generator.start()
         with pytest.raises(TrafficError, match="was started before"):
             generator.start()
-        assert generator.wait(5).sent == 100_000
+        assert generator.wait(5).sent == 100_000 and not generator.running
         generator.start()
         generator.stop()
     assert commands(made, "pgctrl").count("start") == 2
