@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One guest from start to power-off: whatever happens, it does not outlive this call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from vagrant.vm.errors import GuestHangError, GuestPanicError, VmError
+from vagrant.vm.image import Image
+from vagrant.vm.qemu import Machine
+from vagrant.vm.tree import ROOT, pack
+from vagrant.vm.watch import Stopwatch, Tail, last_line, panic_reason
+from vagrant.vm.wires import tap_refusal
+
+# until the command starts, in seconds of this process
+BOOT_S = {"kvm": 60.0, "tcg": 300.0}
+SILENT_S = 20.0  # a kernel that runs under KVM says something within that
+_TICK_S, _LAST_WORDS_S, _STOP_S = 0.2, 2.0, 10.0
+_MAX_BOOTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a guest is booted for. ``timeout_s`` counts from the start of the command."""
+
+    command: str
+    kernel_name: str
+    timeout_s: float
+    cpus: int = 2
+    memory_mib: int = 2048
+    show: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """``exit_code`` of the command, ``folder`` with all that is kept, ``accel`` that was used."""
+
+    exit_code: int
+    folder: Path
+    accel: str
+    seconds: float
+
+    @property
+    def results(self) -> Path:
+        """What the guest wrote."""
+        return self.folder / "results"
+
+
+class KvmUnusableError(VmError):
+    """KVM is there, and a stock kernel does not run under it."""
+
+
+def run(image: Image, job: Job, folder: Path, accel: str = "auto") -> Outcome:
+    """Boot, run, power off. Raises VmError; ``folder`` keeps the logs either way."""
+    chosen, reason = (accel, "") if accel != "auto" else _choose_accel()
+    if chosen == "kvm" and accel == "auto":
+        try:
+            return _run(image, job, folder, "kvm")
+        except KvmUnusableError as error:
+            chosen, reason = "tcg", error.message
+    if reason:
+        click.echo(f"vm: software emulation, {reason}", err=True)
+    return _run(image, job, folder, chosen)
+
+
+def _choose_accel() -> tuple[str, str]:
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as error:
+        return "tcg", f"because /dev/kvm cannot be used ({error.strerror})"
+    return "kvm", ""
+
+
+def _run(image: Image, job: Job, folder: Path, accel: str) -> Outcome:
+    shutil.rmtree(folder, ignore_errors=True)
+    machine = _machine(image, job, folder, accel)
+    machine.results.mkdir(parents=True)
+    variables = {"VM_ACCEL": accel, "VM_KERNEL": job.kernel_name, "VM_QUEUES": machine.queues}
+    settings = "".join(f"{name}='{value}'\n" for name, value in variables.items())
+    pack(machine.tree, {".vm/run.env": settings, ".vm/command": job.command + "\n"})
+    watch = Stopwatch()
+    try:
+        with _started(machine) as process:
+            _follow(process, machine, job, watch)
+    finally:
+        machine.tree.unlink()
+    return Outcome(
+        exit_code=_exit_code(machine), folder=folder, accel=accel, seconds=watch.seconds
+    )
+
+
+def _machine(image: Image, job: Job, folder: Path, accel: str) -> Machine:
+    refusal = tap_refusal()
+    if refusal:
+        click.echo(f"vm: NICs have one queue each, because of {refusal}", err=True)
+    return Machine(
+        kernel=image.kernel,
+        initrd=image.initrd,
+        disk=image.disk,
+        tree=folder / "tree.tar",
+        run=folder,
+        results=folder / "results",
+        accel=accel,
+        cpus=job.cpus,
+        memory_mib=job.memory_mib,
+        wire="hub" if refusal else "tap",
+    )
+
+
+@contextmanager
+def _started(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+    """QEMU, which dies with this process and at the end of the block."""
+    command = machine.command()
+    if machine.wire == "tap":
+        wires = (sys.executable, "-m", "vagrant.vm.wires", str(machine.run))
+        command = ["unshare", "--net", "--", *wires, *command]
+    with (machine.run / "qemu.log").open("w") as log:
+        process = subprocess.Popen(
+            ("setpriv", "--pdeathsig", "TERM", "--", *command),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (machine.run / "pid").write_text(f"{process.pid}\n")
+    try:
+        yield process
+    finally:
+        _stop(process)
+        (machine.run / "pid").unlink()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _follow(
+    process: subprocess.Popen[bytes], machine: Machine, job: Job, watch: Stopwatch
+) -> None:
+    """Until QEMU ends: show what the command says, look out for a panic and for the time."""
+    console, tail, boot, began = b"", Tail(machine.console), 0, 0.0
+    said = Tail(machine.results / "command-boot1.log")
+    while process.poll() is None:
+        time.sleep(_TICK_S)
+        console += tail.read()
+        if job.show:
+            _show(said.read())
+        if panic_reason(console):
+            time.sleep(_LAST_WORDS_S)
+            break
+        if (machine.results / f"started-{boot + 1}").exists():
+            boot, began = boot + 1, watch.seconds
+            said = Tail(machine.results / f"command-boot{boot}.log")
+        _check_time(machine, job, console, boot=boot, spent=watch.tick() - began)
+    console += tail.read()
+    if job.show:
+        _show(said.read())
+    _check_end(process, machine, console)
+
+
+def _check_time(machine: Machine, job: Job, console: bytes, *, boot: int, spent: float) -> None:
+    if machine.accel == "kvm" and not console and spent > SILENT_S:
+        raise KvmUnusableError(f"because the guest said nothing for {SILENT_S:.0f} s under KVM")
+    done = boot > 0 and (machine.results / f"exit-code-{boot}").exists()
+    limit = job.timeout_s if boot and not done else BOOT_S[machine.accel]
+    if spent <= limit + (job.timeout_s if done else 0):
+        return
+    doing = "did not boot" if not boot else "did not shut down" if done else "hangs"
+    raise GuestHangError(
+        f"the guest {doing} (more than {limit:.0f} s; its last line: {last_line(console)!r}); "
+        "it was switched off",
+        cure=f"logs: {machine.run}",
+    )
+
+
+def _check_end(process: subprocess.Popen[bytes], machine: Machine, console: bytes) -> None:
+    if reason := panic_reason(console):
+        raise GuestPanicError(f"the guest's kernel panicked: {reason}", cure=f"logs: {machine.run}")
+    if process.returncode == 0 and console:
+        return
+    said = (machine.run / "qemu.log").read_text(errors="replace").strip()
+    if machine.accel == "kvm" and not console:
+        first = said.splitlines()[0] if said else f"QEMU ended with {process.returncode}"
+        raise KvmUnusableError(f"because KVM does not work ({first})")
+    cause = said.splitlines()[-1] if said else f"exit code {process.returncode}"
+    raise VmError(f"QEMU failed: {cause}", cure=f"logs: {machine.run}")
+
+
+def _exit_code(machine: Machine) -> int:
+    """The first command that failed, of all boots."""
+    code = None
+    for boot in range(1, _MAX_BOOTS + 1):
+        file = machine.results / f"exit-code-{boot}"
+        if file.exists():
+            code = int(file.read_text())
+        if code:
+            return code
+        if not file.exists() and (machine.results / f"started-{boot}").exists():
+            code = None
+    if code is None:
+        line = last_line(machine.console.read_bytes())
+        raise VmError(
+            f"the guest switched off before the command ended (its last line: {line!r})",
+            cure=f"logs: {machine.run}",
+        )
+    return code
+
+
+def _show(text: bytes) -> None:
+    if text:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
