@@ -109,7 +109,7 @@ class _Timeline:
             group = drawing.add("g", f"span {css}")
             hover(group, f"{name}: {span.name}, {_from_to(span)}")
             drawing.add("rect", "", at=group, x=left, y=y, rx=2, height=LANE,
-                        width=max(1.0, right - left - 1))  # fmt: skip
+                        width=max(2.0, right - left - 1))  # fmt: skip
             told = fit(span.name, right - left - 8, 11.5)
             if told:
                 drawing.add("text", "", at=group, x=left + 5, y=y + 14).text = told
