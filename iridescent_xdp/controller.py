@@ -72,6 +72,7 @@ class Controller(LiveCode):
     def _open(self) -> None:
         config, template = self.plan.config, self.plan.template
         previous = Record.load(self.key)
+        self.plan.function.inherit(self.pins)
         self.record = Record(
             interface=config.name,
             function=template.name,

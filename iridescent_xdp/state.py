@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from iridescent_xdp.errors import MissingFeatureError
-from iridescent_xdp.kernel import syscall
+from iridescent_xdp.kernel import bpf, syscall
 from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.kernel.program import Program, patch
 from iridescent_xdp.template import MapSpec, Template
@@ -132,6 +134,18 @@ def _declared(entries: Mapping[str, int], *templates: Template) -> list[tuple[Te
             sized = replace(spec, entries=entries.get(spec.name, spec.entries))
             seen.setdefault(spec.name, (owner, sized))
     return list(seen.values())
+
+
+def pinned_entries(directory: Path, *templates: Template) -> dict[str, int]:
+    """The sizes of pinned maps, by name: those of some follow from tables and policy."""
+    found: dict[str, int] = {}
+    for owner in templates:
+        for spec in owner.maps:
+            with contextlib.suppress(FileNotFoundError):
+                fd = bpf.obj_get(directory / f"map_{spec.name}")
+                found[spec.name] = bpf.map_info(fd).entries
+                os.close(fd)
+    return found
 
 
 def ensure_bpffs() -> None:

@@ -22,7 +22,7 @@ from iridescent_xdp.kernel import bpf
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface, program_name
 from iridescent_xdp.runtime import Record
-from iridescent_xdp.state import PINS, State
+from iridescent_xdp.state import PINS, State, pinned_entries
 from iridescent_xdp.switchboard import ENTRY, FALLBACK, HELPERS, helper_templates
 from iridescent_xdp.template import Template, read_template
 
@@ -101,7 +101,8 @@ def _add_state(facts: Facts, record: Record | None) -> None:
     if not (PINS / facts["key"]).is_dir() or record is None:
         return
     template = read_template(Path(record.template))
-    state = State.adopt(PINS / facts["key"], template, *helper_templates())
+    pins, templates = PINS / facts["key"], (template, *helper_templates())
+    state = State.adopt(pins, *templates, entries=pinned_entries(pins, *templates))
     try:
         facts["programs"] = {
             "live": _program(_live(state, facts["link"], record), record),

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.kernel.maps import Map, Records
@@ -87,6 +88,10 @@ class Function:
     def map_entries(self) -> dict[str, int]:
         """Sizes of maps that follow from the tables, by map name."""
         return {}
+
+    def inherit(self, directory: Path) -> None:
+        """Learn from the maps that an earlier controller pinned in ``directory``, if there are any,
+        before the tables are first needed."""
 
     def fill(self, state: State) -> None:
         """Write the control-plane tables into the maps."""

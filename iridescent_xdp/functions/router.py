@@ -11,6 +11,7 @@ import numpy as np
 from iridescent_xdp.decision.nodes import Field, Node
 from iridescent_xdp.decision.prefixes import exact_keys, longest_prefix
 from iridescent_xdp.functions.base import Compiled, Counter, Later
+from iridescent_xdp.functions.router_hops import hops_in
 from iridescent_xdp.functions.router_keys import key_of, network_of, number_of
 from iridescent_xdp.functions.router_mirrored import MirroredRoutes
 from iridescent_xdp.kernel.maps import Records
@@ -170,6 +171,8 @@ class RouterFunction(MirroredRoutes):
 
     def counters(self, state: State) -> list[Counter]:
         """Verdicts, then every hop and reason that counted something."""
+        if self._current is None:  # as for `status`, which has no routes
+            self._hops.inherit(hops_in(state["hops"], state["ports"]))
         totals = self._totals(state)
         dropped = totals[[self.template.constants[name] for name in _DROPPED]].sum(axis=0)
         constants = self.template.constants

@@ -30,8 +30,7 @@ from iridescent_xdp.functions.router_tables import (
 from iridescent_xdp.functions.router_verdicts import (
     DROPPED,
     SELECTED,
-    SEVERAL_LEGS,
-    SEVERAL_ROUTES,
+    SEVERAL,
     SHADED,
     TO_KERNEL,
     MirrorRules,
@@ -219,7 +218,7 @@ class Fib:
             return self._left(key, held)
         best = min(e.metric for e in held) if len(held) > 1 else held[0].metric
         first = [e for e in held if e.metric == best]
-        return self._of_entry(first[0], facts) if len(first) == 1 else SEVERAL_ROUTES
+        return self._of_entry(first[0], facts) if len(first) == 1 else SEVERAL
 
     def _left(self, key: Key, held: list[Entry]) -> Verdict:
         """Why a prefix is left to the kernel: what is local and what is encapsulated it does not
@@ -230,7 +229,7 @@ class Fib:
             return SHADED
         if any(entry.selector for entry in held):
             return SELECTED
-        return TO_KERNEL if len(held) == 1 else SEVERAL_ROUTES
+        return TO_KERNEL if len(held) == 1 else SEVERAL
 
     def _host(self, key: Key, facts: list[Fact]) -> Verdict | None:
         """A neighbour on a link whose prefix covers it; None when another route leads there."""
@@ -248,7 +247,7 @@ class Fib:
             return DROPPED
         leg = self._leg(entry, facts)
         if leg is None:
-            return SEVERAL_LEGS if entry.kind == UNICAST else TO_KERNEL
+            return SEVERAL if entry.kind == UNICAST else TO_KERNEL
         link = self._link(leg.ifindex, facts)
         if link is None:
             return TO_KERNEL

@@ -6,12 +6,13 @@ from __future__ import annotations
 import errno
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.router_tables import Hop, Network, Route
-from iridescent_xdp.kernel.maps import Records
+from iridescent_xdp.kernel.maps import Map, Records
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 
@@ -21,8 +22,9 @@ Resolve = Callable[[Route], Hop]
 
 
 class Hops:
-    """Numbers stay the same while a hop is used. Those of unused hops are given again, the one that
-    has been unused longest first: a packet under way may have read it just before."""
+    """Numbers stay the same while a hop is used, and a hop that comes back gets its own again, so
+    that counters go on. Those of unused hops are given to others last, the one that has been unused
+    longest first: a packet under way may have read it just before."""
 
     def __init__(self, template: Template) -> None:
         constants = template.constants
@@ -34,6 +36,8 @@ class Hops:
         self._free = deque(range(first, self._most))
         self._numbers: dict[Hop, int] = {}
         self._by_number: dict[int, Hop] = {}
+        self._earlier: dict[Hop, int] = {}  # hops of free numbers
+        self._earlier_by_number: dict[int, Hop] = {}
         self._routes: Counter[int] = Counter()  # that lead to a number
         self._ports: dict[int, int] = {}  # by ifindex
         self._free_ports = deque(range(constants["MAX_PORTS"]))
@@ -54,8 +58,8 @@ class Hops:
         self._check_room(len(fresh), len(ports))
         for ifindex in sorted(ports):
             self._ports[ifindex] = self._free_ports.popleft()
-        for hop in sorted(fresh, key=repr):
-            self._add(hop, self._free.popleft())
+        for hop in sorted(fresh, key=lambda hop: (hop not in self._earlier, repr(hop))):
+            self._add(hop, self._number_for(hop))
         if fresh:
             self._unwritten = (self._unwritten or set()) | ports
         found: dict[Network, int] = {}
@@ -64,6 +68,28 @@ class Hops:
             found[route.prefix] = number
             self._routes[number] += 1
         return found
+
+    def inherit(self, hops: Mapping[int, Hop]) -> None:
+        """What another process had, by number. Before the first ``take``."""
+        for number, hop in hops.items():
+            if number in self._free and hop not in self._earlier:
+                self._free.remove(number)
+                self._release(number, hop)
+
+    def _release(self, number: int, hop: Hop) -> None:
+        self._free.append(number)
+        self._earlier[hop], self._earlier_by_number[number] = number, hop
+
+    def _number_for(self, hop: Hop) -> int:
+        number = self._earlier.get(hop)
+        if number is None:
+            number = self._free.popleft()
+        else:
+            self._free.remove(number)
+        was = self._earlier_by_number.pop(number, None)
+        if was is not None:
+            del self._earlier[was]
+        return number
 
     def _add(self, hop: Hop, number: int) -> None:
         self._numbers[hop], self._by_number[number] = number, hop
@@ -97,7 +123,7 @@ class Hops:
     def _forget(self, number: int) -> None:
         hop = self._by_number.pop(number)
         del self._numbers[hop]
-        self._free.append(number)
+        self._release(number, hop)
         self._leave_by[hop.ifindex] -= 1
         if not self._leave_by[hop.ifindex]:
             del self._leave_by[hop.ifindex]
@@ -143,10 +169,43 @@ class Hops:
 
     def name(self, number: int) -> str:
         """A hop for people, such as ``hop 02:00:00:00:00:01``."""
-        hop = self._by_number.get(number)
+        hop = self._by_number.get(number) or self._earlier_by_number.get(number)
         if hop is None:
             return f"hop {number}"
         return f"hop {hop.mac.hex(':') if hop.mac else 'unknown'} of port {hop.ifindex}"
+
+
+def hops_in(hops: Map, ports: Map) -> dict[int, Hop]:
+    """The hops that two maps hold, by number; those whose neighbour is unknown count nothing."""
+    table = hops.read()
+    assert table is not None
+    rows = table[0]["hop"]
+    found: dict[int, Hop] = {}
+    for number in np.flatnonzero(rows["mtu"]):
+        row = rows[number]
+        port = ports.read(int(row["port"]))
+        macs = row["macs"].tobytes()
+        if port is not None:
+            index = int.from_bytes(port.tobytes()[:4], "little")
+            hop = Hop(ifindex=index, mac=macs[:6], source_mac=macs[6:], mtu=int(row["mtu"]))
+            found[int(number)] = hop
+    return found
+
+
+def pinned_hops(directory: Path, template: Template) -> dict[int, Hop]:
+    """Those of an earlier controller; none where it left no maps, or maps of another shape."""
+    maps: list[Map] = []
+    try:
+        for spec in (spec for spec in template.maps if spec.name in ("hops", "ports")):
+            dtype = template.structs.get(spec.value_type)
+            maps.append(Map.adopt(spec, directory / f"map_{spec.name}", dtype))
+        hops, ports = sorted(maps, key=lambda held: held.spec.name)
+        return hops_in(hops, ports)
+    except OSError:
+        return {}
+    finally:
+        for held in maps:
+            held.close()
 
 
 def table_rows(

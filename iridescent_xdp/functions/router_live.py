@@ -7,13 +7,14 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import numpy as np
 
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.functions.base import Function
 from iridescent_xdp.functions.router_flat import FlatTable
-from iridescent_xdp.functions.router_hops import Hops, table_rows
+from iridescent_xdp.functions.router_hops import Hops, pinned_hops, table_rows
 from iridescent_xdp.functions.router_hot import build_hot_table
 from iridescent_xdp.functions.router_keys import look_up, network_of
 from iridescent_xdp.functions.router_links import Links
@@ -59,6 +60,11 @@ class LiveRoutes(Function):
             self._current = {route.prefix: route for route in routes}
             self._digest = hashlib.sha256(repr(routes).encode()).hexdigest()[:16]
         return self._current
+
+    def inherit(self, directory: Path) -> None:
+        """Hops keep the numbers that they had for an earlier controller, and so their counters."""
+        if self._current is None:
+            self._hops.inherit(pinned_hops(directory, self.template))
 
     def _first_routes(self) -> Sequence[Route]:
         return self._given.routes

@@ -61,8 +61,7 @@ class Verdict(NamedTuple):
 
 
 TO_KERNEL, DROPPED = Verdict("local"), Verdict("blackhole")
-SEVERAL_LEGS = Verdict("local", unsure="with several next hops")
-SEVERAL_ROUTES = Verdict("local", unsure="with several routes of one metric")
+SEVERAL = Verdict("local", unsure="with several next hops")
 SELECTED = Verdict("local", unsure="with a route for a TOS or a source prefix")
 SHADED = Verdict("local", unsure="inside a local prefix")
 

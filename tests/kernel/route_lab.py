@@ -28,6 +28,7 @@ from iridescent_xdp.functions.router_tables import (
     RouterTables,
     SetRoute,
 )
+from tests.kernel.fixtures import wait_until
 from traffic.testbed import PREFIX, inside
 
 USABLE = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
@@ -63,6 +64,11 @@ class RouteLab:
         self.run("ip", "-n", self.far, "-batch", "-", text=far)
         for link in links:
             self.receive_offload(f"far-{link}", on=True)
+        wait_until(self._links_run, "links that run")
+
+    def _links_run(self) -> bool:
+        """The kernel tells of a carrier a moment later."""
+        return all(link["operstate"] == "UP" for link in self.show("link", "show", "type", "veth"))
 
     def receive_offload(self, link: str, *, on: bool) -> None:
         """GRO of a far end: without it, nothing can be redirected to the near one."""

@@ -186,7 +186,7 @@ LEFT = {
     "2001:db8:107::/48": "route add 2001:db8:107::/48 nexthop via 2001:db8:1::2 "
     "nexthop via 2001:db8:2::2",
     "a TOS": "route add 21.0.0.0/16 via 10.1.0.2 tos 0x10",
-    "one metric": "route append 20.0.0.0/8 via 10.2.0.2",
+    "20.0.0.0/8": "route append 20.0.0.0/8 via 10.2.0.2",
     "a local prefix": "route add local 20.0.0.0/9 dev lo",
     "table 253": "route add 21.0.0.0/16 via 10.1.0.2 table 253",
     "policy rules": "rule add from 1.2.3.4 table 100",
@@ -235,11 +235,11 @@ def test_preflight_asks_by_the_ingress(router: RouteLab) -> None:
     builder = Builder("llvm")
     with inside(router.name):
         function = mirroring()
-        packets = function.corpus((), seed=1)
+        packets, generic = function.corpus((), seed=1), generic_of(function)
         insns = builder.variant(function, asking(function), Role.STEADY)
-        preflight = Preflight(builder, function, generic_of(function), packets)
-        with closing(preflight):
+        with closing(Preflight(builder, function, generic, packets)) as preflight:
             preflight.check(insns, "asking")
-            router.batch(["route replace 20.0.0.0/8 via 10.3.0.2"])
-            with pytest.raises(PreflightError, match=r"byte 4 out is 0x03, generic has 0x01"):
-                preflight.check(insns, "asking")
+        router.batch(["route replace 20.0.0.0/8 via 10.3.0.2"])
+        differs = pytest.raises(PreflightError, match=r"byte 4 out is 0x03, generic has 0x01")
+        with closing(Preflight(builder, function, generic, packets)) as preflight, differs:
+            preflight.check(insns, "asking")
