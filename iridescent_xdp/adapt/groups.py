@@ -27,6 +27,7 @@ class New:
     """What was counted between two readings."""
 
     misses: NDArray[np.int64]  # by point, of the live variant's two builds
+    aside: int  # packets that the reference decided about: nobody counted their misses
     verdicts: NDArray[np.int64]  # of sampled packets, by number
     times: Histogram
     reference_times: Histogram
@@ -65,6 +66,7 @@ class Counts:
         )
         return New(
             misses=steady["misses"] + sensed["misses"],
+            aside=int(reference["packets"]),
             verdicts=sensed["verdicts"] + reference["verdicts"],
             times=sensed["histogram"],
             reference_times=reference["histogram"],
@@ -97,11 +99,12 @@ def verdict_group(new: New) -> dict[str, Group]:
 
 def miss_groups(new: New, packets: int, points: Mapping[str, int]) -> dict[str, Group]:
     """For each point its misses among ``packets``: those that came since the reading before."""
+    counted = max(0, packets - new.aside)
     found = {}
     for name, index in points.items():
-        missed = min(packets, int(new.misses[index]))
-        if packets:
-            found[MISSES + name] = Group(names=("miss", "hit"), counts=(missed, packets - missed))
+        missed = min(counted, int(new.misses[index]))
+        if counted:
+            found[MISSES + name] = Group(names=("miss", "hit"), counts=(missed, counted - missed))
     return found
 
 

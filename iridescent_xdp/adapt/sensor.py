@@ -22,7 +22,7 @@ from iridescent_xdp.adapt.groups import Counts, miss_groups, missable, verdict_g
 from iridescent_xdp.adapt.reading import Reading, ReadingStatus, no_times
 from iridescent_xdp.adapt.received import Received
 from iridescent_xdp.adapt.samples import FlowView, header_groups
-from iridescent_xdp.adapt.signature import Group, Signature
+from iridescent_xdp.adapt.signature import MISSES, Group, Signature
 from iridescent_xdp.adapt.stand_ins import StandIns, make_stand_ins
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.kernel.program import Program
@@ -73,29 +73,30 @@ class Sensor:
         Takes two link updates more (some 8 ms each) unless the link holds the root anyway. Raises
         AttachError when somebody else changed the interface, and OSError when it is gone.
         """
-        now_ns = time.monotonic_ns()
-        total = self._received.packets()
-        packets, self._packets = max(0, total - self._packets), total
-        pps = packets / max(1e-6, (now_ns - self._last_ns) / 1e9)
-        self._last_ns = now_ns
+        packets, pps = self._came()
         if not packets:
-            return Reading(at_ns=now_ns, status=ReadingStatus.FEW)
+            self._last_ns = time.monotonic_ns()
+            return Reading(at_ns=self._last_ns, status=ReadingStatus.FEW)
         stand_s = min(STRETCH * seconds, max(seconds, WANTED_SAMPLES / max(pps, 1.0)))
         if pps * stand_s < FEWEST:
-            return self._told(ReadingStatus.FEW, now_ns, packets, pps)
+            return self._told(ReadingStatus.FEW)
         try:
             stand_ins = self._prepared()
         except TablesChangedError:
-            return self._told(ReadingStatus.ASIDE, now_ns, packets, pps)
+            return self._told(ReadingStatus.ASIDE)
         stood_s = self._look(stand_ins, stand_s, _gaps(pps * stand_s))
-        if not stood_s:
-            return self._told(ReadingStatus.ASIDE, now_ns, packets, pps)
-        return self._told(ReadingStatus.LOOKED, now_ns, packets, pps, stood_s)
+        return self._told(ReadingStatus.LOOKED if stood_s else ReadingStatus.ASIDE, stood_s)
 
-    def _told(
-        self, status: ReadingStatus, at_ns: int, packets: int, pps: float, stood_s: float = 0.0
-    ) -> Reading:
+    def _came(self) -> tuple[int, float]:
+        """Packets since the last reading, and how many that is in a second."""
+        packets = max(0, self._received.packets() - self._packets)
+        return packets, packets / max(1e-6, (time.monotonic_ns() - self._last_ns) / 1e9)
+
+    def _told(self, status: ReadingStatus, stood_s: float = 0.0) -> Reading:
+        """What was counted since the last reading; all of it until now."""
         before, self._counts = self._counts, Counts.read(self._controller.state)
+        packets, pps = self._came()
+        self._last_ns, self._packets = time.monotonic_ns(), self._packets + packets
         new = self._counts.since(before)
         groups: dict[str, Group] = {}
         if self._variant == self._controller.live_variant:
@@ -105,15 +106,15 @@ class Sensor:
             groups |= header_groups(new.samples) | self._flows.groups(new.samples["flow"])
             groups |= verdict_group(new)
         return Reading(
-            at_ns=at_ns,
+            at_ns=self._last_ns,
             status=status,
             signature=Signature(groups=groups),
             packets=packets,
             pps=pps,
             misses={
-                name.removeprefix("misses of "): group.shares["miss"]
+                name.removeprefix(MISSES): group.shares["miss"]
                 for name, group in groups.items()
-                if name.startswith("misses of ")
+                if name.startswith(MISSES)
             },
             times=new.times if stood_s else no_times(),
             reference_times=new.reference_times if stood_s else no_times(),

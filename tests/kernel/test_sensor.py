@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Looks at live traffic: what they say is right, nothing is lost, all is as it was afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+
+from iridescent_xdp.adapt.reading import Reading, ReadingStatus
+from iridescent_xdp.adapt.sensor import SLOT_LIVE, SLOT_REFERENCE, SLOT_SENSED, Sensor
+from iridescent_xdp.adapt.shift import Shift, ShiftDetector
+from iridescent_xdp.adapt.signature import Group, Signature, distance
+from iridescent_xdp.builder import Builder
+from iridescent_xdp.controller import Controller
+from iridescent_xdp.functions.filter_changes import SetRule
+from iridescent_xdp.functions.rules import Rule
+from iridescent_xdp.kernel.features import Feature
+from iridescent_xdp.switchboard import ENTRY, FALLBACK
+from iridescent_xdp.toolchain.base import Role
+from tests.kernel.fixtures import TABLES, counted, packets_per_slot, wait_until
+from tests.kernel.live import Events, generator, operated, plan_for, take
+from tests.unit.packet_model import classify
+from traffic.mix_stream import Stream, expected_counts
+from traffic.mixes import IMIX, Mix, build
+from traffic.testbed import Testbed, inside
+
+pytestmark = pytest.mark.needs(Feature.LIVE_FRAMES, Feature.XDP_NATIVE)
+
+FIRST, PRIME = 20_011, 1_000_003
+PERIOD_S = 0.1
+NARROW = {"rule_layout": 2, "vlan_depth": 0, "no_ip_options": 1}
+MIXED = build(
+    Mix(
+        name="mixed",
+        flows=512,
+        locality="low",
+        size_bytes=IMIX,
+        protocol_shares=(0.55, 0.3, 0.1, 0.05),
+        ipv6_share=0.25,
+        vlan_shares=(0.8, 0.15, 0.05),
+        ip_options_share=0.05,
+        fragment_share=0.05,
+        hits=TABLES.rules,
+        default_share=0.5,
+        seed=5,
+    )
+)
+PLAIN = build(Mix(name="plain", flows=512, locality="low", hits=TABLES.rules, seed=6))
+
+
+@pytest.fixture(name="builder")
+def llvm() -> Builder:
+    """One toolchain; what the other makes of the sensor is looked at in one test."""
+    return Builder("llvm")
+
+
+@contextmanager
+def sensed(
+    bed: Testbed,
+    builder: Builder,
+    events: Events | None = None,
+    *,
+    wait: Callable[[float], object] = time.sleep,
+    **values: int,
+) -> Iterator[tuple[Controller, Sensor]]:
+    """A controller whose live variant has ``values``, and a sensor on it."""
+    with operated(bed, builder, plan_for(), events) as controller:
+        variant = controller.plan.generic.with_values(**values)
+        if values:
+            code = builder.variant(controller.plan.function, variant, Role.STEADY)
+            controller.swap(variant, code, reason="a test")
+        with inside(bed.dut):
+            sensor = Sensor(controller, wait=wait)
+        with sensor:
+            yield controller, sensor
+
+
+def standing(controller: Controller) -> tuple[int, ...]:
+    """What the link and the slots hold, as the kernel says."""
+    board = controller.board
+    return (board.link.info.prog_id, *(board.holds(slot) for slot in range(64)))
+
+
+def looked(sensor: Sensor, packets: int) -> Signature:
+    """The signature of at least so many sampled packets."""
+    found = Signature()
+
+    def enough() -> bool:
+        nonlocal found
+        found += sensor.sense().signature
+        return found.packets >= packets
+
+    wait_until(enough, f"{packets} sampled packets")
+    return found
+
+
+def known(stream: Stream) -> dict[str, Counter[str]]:
+    """Packets of one round of the stream by group and category, as scapy reads them."""
+    found: dict[str, Counter[str]] = {
+        name: Counter() for name in ("family", "transport", "tags", "size", "opening", "verdict")
+    }
+    times = expected_counts(stream, 0, len(stream.sequence))
+    for data, count in zip(stream.packets, times, strict=True):
+        packet, n = Ether(data), int(count)
+        ip = packet.getlayer(IP) or packet.getlayer(IPv6)
+        family = "ipv4" if IP in packet else "ipv6" if IPv6 in packet else "other"
+        found["family"]["arp" if ARP in packet else family] += n
+        tags, inner = 0, packet.payload
+        while isinstance(inner, Dot1Q):
+            tags, inner = tags + 1, inner.payload
+        found["tags"][("untagged", "one tag", "two tags")[tags]] += n
+        number = ip.proto if IP in packet else ip.nh if ip is not None else -1
+        transport = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp"}.get(number, "other")
+        found["transport"][transport] += n
+        opens = TCP in packet and packet[TCP].flags.S and not packet[TCP].flags.A
+        found["opening"]["opens" if opens else "other"] += n
+        limit = next((s for s in (64, 128, 256, 512, 1024, 1514) if len(data) <= s), 0)
+        found["size"][f"to {limit}" if limit else "larger"] += n
+        _, verdict = classify(
+            data, TABLES.rules, allow=TABLES.allow, deny=TABLES.deny, default_action="drop"
+        )
+        found["verdict"][verdict] += n
+    return found
+
+
+@pytest.mark.parametrize(
+    "toolchain", [pytest.param(n, marks=pytest.mark.needs(toolchain=n)) for n in ("llvm", "bcc")]
+)
+def test_the_signature_of_known_traffic(bed: Testbed, toolchain: str) -> None:
+    """Each group's shares are the stream's, within sampling noise."""
+    builder = Builder(toolchain)
+    with sensed(bed, builder) as (_, sensor), generator(bed, builder, MIXED) as source:
+        source.start()
+        found = looked(sensor, 8000)
+        source.stop()
+    for name, wanted in known(MIXED).items():
+        group = found.groups[name]
+        model = Group(names=group.names, counts=tuple(wanted[n] * 100 for n in group.names))
+        apart = distance(Signature(groups={name: group}), Signature(groups={name: model}))
+        assert apart is not None and apart.noise_units < 6, (name, group.shares, model.shares)
+        assert apart.hellinger < 0.05, (name, group.shares, model.shares)
+
+
+def test_every_packet_is_counted_through_looks(bed: Testbed, builder: Builder) -> None:
+    """Guards are missed all the while; link and slots are as before after each look."""
+    with (
+        sensed(bed, builder, **NARROW) as (controller, sensor),
+        generator(bed, builder, MIXED) as source,
+    ):
+        source.send(FIRST)
+        sensor.sense()  # what stands around a look is built and proven once
+        before, readings = standing(controller), []
+        sender = threading.Thread(target=source.send, args=(PRIME,))
+        sender.start()
+        while sender.is_alive():
+            readings.append(sensor.sense(0.002))
+            now = standing(controller)
+            assert now == before
+        sender.join()
+        sent = FIRST + PRIME
+        wait_until(lambda: sum(packets_per_slot(controller.state).values()) >= sent, "all packets")
+        wanted: Counter[int] = Counter()
+        for data, times in zip(MIXED.packets, expected_counts(MIXED, 0, sent), strict=True):
+            slot, _ = classify(
+                data, TABLES.rules, allow=TABLES.allow, deny=TABLES.deny, default_action="drop"
+            )
+            wanted[slot] += int(times)
+        assert packets_per_slot(controller.state) == dict(wanted)
+        assert sum(p for p, _ in counted(controller.state).verdicts.values()) == sent
+        sensor.close()
+        assert standing(controller)[: SLOT_LIVE + 1] == before[: SLOT_LIVE + 1]
+        assert not any(standing(controller)[SLOT_LIVE + 1 :])
+    saw = [r for r in readings if r.samples]
+    assert len(saw) >= 3
+    last = saw[-1]
+    assert last.time_ns is not None and last.reference_ns is not None
+    assert last.signature.groups["verdict"].total > 0.9 * last.samples
+    tagged = known(MIXED)["tags"]
+    share = 1 - tagged["untagged"] / tagged.total()
+    assert sum(r.misses["vlan_depth"] * r.packets for r in saw) / sum(
+        r.packets for r in saw
+    ) == pytest.approx(share, abs=0.03)
+
+
+def test_a_changed_stream_is_a_shift_and_a_steady_one_is_none(
+    bed: Testbed, builder: Builder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        sensed(bed, builder) as (_, sensor),
+        generator(bed, builder, PLAIN) as first,
+        generator(bed, builder, MIXED) as second,
+    ):
+        detector = ShiftDetector()
+        first.start()
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:
+            shift = detector.update(_next(sensor))
+            assert shift is None, shift
+        assert not detector.learning
+        first.stop()
+        began = time.monotonic()
+        second.start()
+        found: Shift | None = None
+        while found is None and time.monotonic() < began + 3.0:
+            found = detector.update(_next(sensor))
+        took_ms = (time.monotonic() - began) * 1000
+        assert found is not None
+    with capsys.disabled():
+        print(f"\n  told after {took_ms:.0f} ms: {found.reason}")
+    assert took_ms < 1000
+    assert found.reason
+
+
+def _next(sensor: Sensor) -> Reading:
+    time.sleep(PERIOD_S)
+    return sensor.sense()
+
+
+def test_an_idle_interface_is_left_alone(bed: Testbed, builder: Builder) -> None:
+    with sensed(bed, builder) as (controller, sensor):
+        swaps, detector = controller.board.swaps, ShiftDetector()
+        for _ in range(20):
+            reading = sensor.sense()
+            assert reading.status is ReadingStatus.FEW
+            assert (reading.packets, reading.samples, reading.time_ns) == (0, 0, None)
+            assert detector.update(reading) is None
+        assert controller.board.swaps == swaps
+
+
+def meanwhile(controller: Controller, what: str) -> None:
+    """Something that comes in another thread while the sensor stands."""
+    act = {
+        "search": controller.begin_search,
+        "change": lambda: controller.change([SetRule(place=0, rule=Rule(action="pass"))]),
+        "swap": lambda: controller.swap(
+            controller.plan.generic, b"", reason="a test", direct=False
+        ),
+    }[what]
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("what", ["search", "change", "swap"])
+def test_it_steps_aside(bed: Testbed, builder: Builder, what: str) -> None:
+    """What comes while the sensor stands goes first, and the look changes nothing of it."""
+    held: list[Controller] = []
+    after: list[tuple[int, ...]] = []
+
+    def wait(_: float) -> None:
+        meanwhile(held[0], what)
+        after.append(standing(held[0]))
+
+    values = NARROW if what == "change" else {}  # tables change under generic code at once
+    with (
+        sensed(bed, builder, wait=wait, **values) as (controller, sensor),
+        generator(bed, builder, PLAIN) as source,
+    ):
+        held.append(controller)
+        source.send(200_000)
+        reading = sensor.sense()
+        assert reading.status is ReadingStatus.ASIDE
+        assert standing(controller)[1:3] == after[0][1:3]
+        assert standing(controller)[0] in (after[0][0], controller.live.info.prog_id)
+        assert controller.board.holds(ENTRY) == controller.live.info.prog_id
+        assert controller.board.holds(FALLBACK) == controller.generic.info.prog_id
+        if what == "search":
+            assert controller.board.held is controller.board.root
+            source.send(200_000)
+            assert sensor.sense().status is ReadingStatus.ASIDE
+            assert len(after) == 1  # it did not even begin
+            controller.end_search()
+
+
+def test_it_puts_back_what_an_exception_interrupts(bed: Testbed, builder: Builder) -> None:
+    def wait(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with (
+        sensed(bed, builder, wait=wait) as (controller, sensor),
+        generator(bed, builder, PLAIN) as source,
+    ):
+        before = standing(controller)
+        source.send(200_000)
+        with pytest.raises(KeyboardInterrupt):
+            sensor.sense()
+        sensor.close()
+        assert standing(controller) == before
+
+
+def test_traffic_goes_on_where_a_look_was_left(bed: Testbed, builder: Builder) -> None:
+    """As after a kill: the sensor stays in slot 0, and the next controller takes over."""
+    with generator(bed, builder, PLAIN) as source:
+        controller = take(bed, builder, plan_for())
+        with inside(bed.dut):
+            sensor = Sensor(controller)
+        source.send(10_007)
+        stand_ins = sensor._prepared()
+        sensor._stand(stand_ins)
+        source.send(10_007)
+        controller.close()
+        source.send(10_007)
+        with operated(bed, builder, plan_for()) as successor:
+            source.send(10_007)
+            assert successor.adopted
+            stand_ins.close()
+            sensor._received.close()
+            wait_until(
+                lambda: sum(packets_per_slot(successor.state).values()) >= 4 * 10_007, "all packets"
+            )
+            assert sum(packets_per_slot(successor.state).values()) == 4 * 10_007
+            with inside(bed.dut), Sensor(successor) as next_one:
+                source.send(200_000)
+                assert next_one.sense().status is ReadingStatus.LOOKED
+            assert {successor.board.holds(s) for s in (SLOT_LIVE, SLOT_REFERENCE, SLOT_SENSED)} == {
+                0
+            }
