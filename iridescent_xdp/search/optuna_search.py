@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HINTS = 3  # of the persistent study's best are measured first
 STARTUP = 14  # random before the estimator has enough to go by
-ATTEMPTS = 10  # a proposal that is known already is answered at once and repeated
+ATTEMPTS = 4  # a proposal that is known already is answered at once and repeated
 PATIENCE = 6  # batches without a better variant end the search
 
 
@@ -82,6 +82,8 @@ class OptunaPolicy(Policy):
         """New variants for one batch: the sampler's, and random ones where it repeats itself."""
         count = min(self.settings.max_arms, self.room())
         tried = {*self.tried, self.space.generic}
+        if len(tried) >= self.space.size:
+            return []
         batch: list[Variant] = []
         sampler.reseed(turn)
         for _ in range(ATTEMPTS * count):

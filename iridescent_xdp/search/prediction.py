@@ -7,7 +7,8 @@ If a share p of the packets misses, a hit saves s and a miss costs m (ns per pac
 
 The share is counted on live packets. What a hit saves is not known before it is measured; until
 then it is guessed from the generic program's time (``Costs.guess``). A value is *hopeless* when
-even the lower end of p's interval (Wilson 1927, 99 %) is above the break-even: it is not tried.
+a hit saves nothing, or even the lower end of p's interval (Wilson 1927, 99 %) is above the
+break-even: it is not tried.
 """
 
 from __future__ import annotations
@@ -41,10 +42,8 @@ class Costs:
     missed_ns: float
 
     def __post_init__(self) -> None:
-        for name in ("saved_ns", "missed_ns"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"prediction: {name} >= 0 must hold, got {value}")
+        if not 0 <= self.missed_ns < math.inf:
+            raise ConfigError(f"prediction: missed_ns >= 0 must hold, got {self.missed_ns}")
 
     @classmethod
     def guess(cls, generic_ns: float) -> Costs:
@@ -53,11 +52,11 @@ class Costs:
 
     @classmethod
     def learnt(cls, gain_ns: float, miss_share: float, missed_ns: float) -> Costs:
-        """From a measured gain: what a hit saved is what explains it."""
+        """From a measured gain: what a hit saved (below 0 if it cost) is what explains it."""
         if not 0 <= miss_share < 1:
             raise ConfigError(f"prediction: 0 <= miss_share < 1 must hold, got {miss_share}")
         saved_ns = (gain_ns + miss_share * missed_ns) / (1 - miss_share)
-        return cls(saved_ns=max(0.0, saved_ns), missed_ns=missed_ns)
+        return cls(saved_ns=saved_ns, missed_ns=missed_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ class Prediction:
         object.__setattr__(self, "miss_share", share)
         object.__setattr__(self, "gain_ns", gain_ns(share, self.saved_ns, self.missed_ns))
         object.__setattr__(self, "break_even", break_even)
-        object.__setattr__(self, "hopeless", low > break_even)
+        object.__setattr__(self, "hopeless", self.saved_ns <= 0 or low > break_even)
 
     def __str__(self) -> str:
         verdict = "hopeless" if self.hopeless else f"{self.gain_ns:+.1f} ns expected"
@@ -106,8 +105,9 @@ def gain_ns(miss_share: float, saved_ns: float, missed_ns: float) -> float:
 
 
 def break_even_share(saved_ns: float, missed_ns: float) -> float:
-    """The share of misses at which nothing is gained; 1 where a miss costs nothing."""
-    return saved_ns / (saved_ns + missed_ns) if missed_ns else 1.0
+    """The share of misses at which nothing is gained; 1 where a miss costs nothing, 0 where a hit
+    saves nothing."""
+    return saved_ns / (saved_ns + missed_ns) if saved_ns > 0 else 0.0
 
 
 def share_interval(count: int, total: int) -> tuple[float, float]:
@@ -167,19 +167,21 @@ def hot_keys(
     """
     ranked = sorted(counts.values(), reverse=True)
     total = sum(ranked)
+    if not total:
+        return []
     found = []
     for size in sizes:
         hot = ranked[:size]
         hits = sum(hot)
         compares = sum(place * count for place, count in enumerate(hot, start=1))
-        average = compares / hits if hits else 0.0
+        average = compares / hits if hits else 0.0  # compares of a hit
         found.append(
             Prediction(
                 point=point,
                 value=size,
                 packets=total,
                 missed=total - hits,
-                saved_ns=max(0.0, lookup_ns - average * compare_ns),
+                saved_ns=lookup_ns - average * compare_ns,
                 missed_ns=len(hot) * compare_ns,
             )
         )

@@ -25,7 +25,11 @@ from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
 
 TOLD = "told"  # the event's name
+ENDS = ("decision", "kept", "regret")  # a search that told one of these was not killed
+ENDS = ("decision", "kept", "regret")  # a search that told one of these was not killed
 SPACE = "space"  # begins a search; what was told before belongs to another one
+RESUMED = "resumed"  # the search that SPACE began goes on with what was told before it
+ENDS = frozenset({"decision", "kept", "advice", "held_back"})  # after the last batch
 _ANEW = "start the search anew"
 _EVENT_BEGINS = '{"time"'
 
@@ -55,20 +59,55 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 def outcomes_from(events: Iterable[Mapping[str, Any]], space: Space) -> list[list[Outcome]]:
     """What the last search among ``events`` was told, batch by batch.
 
-    A search begins with the event SPACE (or with the log); earlier ones are left out. ``events``
-    are those of one interface, in order. Raises ResumeError when that search had another space, or
-    an event TOLD is damaged.
+    A search begins with the event SPACE (or with the log); earlier ones are left out, unless the
+    event RESUMED says that it goes on where they were. ``events`` are those of one interface, in
+    order. Raises ResumeError when that search had another space, or an event TOLD is damaged.
     """
-    batches: list[list[Outcome]] = []
+    told: list[Mapping[str, Any]] = []
+    earlier: list[Mapping[str, Any]] = []
     foreign = ""
     for event in events:
+        kind = event.get("event")
+        if kind == SPACE:
+            told, earlier, foreign = [], told, _difference(event, space)
+        elif kind == RESUMED:
+            told = [*earlier, *told]
+        elif kind == TOLD:
+            told.append(event)
+    if told and foreign:
+        raise ResumeError(f"the log's search had another space: {foreign}", cure=_ANEW)
+    return [_batch(event, space, number) for number, event in enumerate(told, start=1)]
+
+
+def unfinished(events: Iterable[Mapping[str, Any]], interface: str) -> list[Mapping[str, Any]]:
+    """The events of the last search on ``interface`` if it was killed before it decided."""
+    found: list[Mapping[str, Any]] = []
+    for event in events:
+        if event.get("interface") != interface:
+            continue
         if event.get("event") == SPACE:
-            batches, foreign = [], _difference(event, space)
-        elif event.get("event") == TOLD:
-            if foreign:
-                raise ResumeError(f"the log's search had another space: {foreign}", cure=_ANEW)
-            batches.append(_batch(event, space, len(batches) + 1))
-    return batches
+            found = [event]
+        elif event.get("event") in ENDS:
+            found = []
+        elif found:
+            found.append(event)
+    return found
+
+
+def unfinished(events: Iterable[Mapping[str, Any]], interface: str) -> list[Mapping[str, Any]]:
+    """The events of ``interface`` if its last search was told something and did not end, else none.
+
+    Events without an interface belong to all.
+    """
+    mine = [event for event in events if event.get("interface", interface) == interface]
+    open_search = False
+    for event in mine:
+        kind = event.get("event")
+        if kind in (TOLD, RESUMED):
+            open_search = True
+        elif kind in ENDS or kind == SPACE:
+            open_search = False
+    return mine if open_search else []
 
 
 def _difference(event: Mapping[str, Any], space: Space) -> str:
