@@ -25,11 +25,8 @@ from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
 
 TOLD = "told"  # the event's name
-ENDS = ("decision", "kept", "regret")  # a search that told one of these was not killed
-ENDS = ("decision", "kept", "regret")  # a search that told one of these was not killed
 SPACE = "space"  # begins a search; what was told before belongs to another one
 RESUMED = "resumed"  # the search that SPACE began goes on with what was told before it
-ENDS = frozenset({"decision", "kept", "advice", "held_back"})  # after the last batch
 _ANEW = "start the search anew"
 _EVENT_BEGINS = '{"time"'
 
@@ -80,22 +77,7 @@ def outcomes_from(events: Iterable[Mapping[str, Any]], space: Space) -> list[lis
 
 
 def unfinished(events: Iterable[Mapping[str, Any]], interface: str) -> list[Mapping[str, Any]]:
-    """The events of the last search on ``interface`` if it was killed before it decided."""
-    found: list[Mapping[str, Any]] = []
-    for event in events:
-        if event.get("interface") != interface:
-            continue
-        if event.get("event") == SPACE:
-            found = [event]
-        elif event.get("event") in ENDS:
-            found = []
-        elif found:
-            found.append(event)
-    return found
-
-
-def unfinished(events: Iterable[Mapping[str, Any]], interface: str) -> list[Mapping[str, Any]]:
-    """The events of ``interface`` if its last search was told something and did not end, else none.
+    """The events of ``interface``, if its last search was killed before it decided; else none.
 
     Events without an interface belong to all.
     """
