@@ -27,6 +27,8 @@ from iridescent_xdp.variant import Variant
 TOLD = "told"  # the event's name
 SPACE = "space"  # begins a search; what was told before belongs to another one
 RESUMED = "resumed"  # the search that SPACE began goes on with what was told before it
+# After the last batch. A search that told one of these was not killed.
+ENDS = frozenset({"decision", "kept", "advice", "held_back", "regret"})
 _ANEW = "start the search anew"
 _EVENT_BEGINS = '{"time"'
 
