@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import PreflightError, ToolchainError, VerifierError
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.live import STEADY_ARM
 from iridescent_xdp.measure import Arm
 from iridescent_xdp.preflight import Preflight
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
 GENERIC_ARM, TWIN_ARM, FIRST_CANDIDATE = 0, 1, 2
+ARMS = STEADY_ARM  # numbers below it are for trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class Workshop:
         self._built: dict[Variant, Built] = {}
         plan, builder = controller.plan, controller.builder
         self._version = plan.function.version  # of the tables that everything here is made for
+        self._numbers: dict[Variant, int] = {}  # a variant that keeps its number is loaded once
         code = builder.variant(plan.function, plan.generic, Role.ARM)
         self.generic = Arm(
             name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM)
@@ -52,7 +56,7 @@ class Workshop:
         self.fallback = self._load(fallback, GENERIC_ARM)
 
     def _load(self, insns: bytes, arm: int) -> Program:
-        return self._controller.state.load(insns, f"arm_{arm}", arm=arm)
+        return self._controller.arm_programs.load(insns, f"arm_{arm}", arm=arm)
 
     def build(self, variant: Variant) -> Built:
         """Compile the measured program and preflight it."""
@@ -104,12 +108,17 @@ class Workshop:
         self._preflight.check(insns, f"pf_{variant.key}")
         return insns
 
-    def arm(self, built: Built, number: int) -> Arm:
-        """Load a candidate for one trial. Raises VerifierError."""
-        return Arm(name=built.label, number=number, program=self._load(built.measured, number))
+    def arms(self, built: Sequence[Built]) -> list[Arm]:
+        """Candidates of one trial, loaded, each with a number of its own. Raises VerifierError."""
+        wanted = [self._numbers.get(b.variant, 0) for b in built]
+        free = (n for n in range(FIRST_CANDIDATE, ARMS) if n not in wanted)
+        numbers = [n if n and n not in wanted[:p] else next(free) for p, n in enumerate(wanted)]
+        self._numbers |= {b.variant: number for b, number in zip(built, numbers, strict=True)}
+        return [
+            Arm(name=b.label, number=number, program=self._load(b.measured, number))
+            for b, number in zip(built, numbers, strict=True)
+        ]
 
     def close(self) -> None:
-        """Give the arms back."""
-        for program in (self.generic.program, self.twin.program, self.fallback):
-            program.close()
+        """Leave the sandboxes to whoever needs them next."""
         self._controller.keep(self._preflight, self._version)

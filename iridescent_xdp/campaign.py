@@ -4,131 +4,115 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from iridescent_xdp.arms import FIRST_CANDIDATE, Built, Workshop
+from iridescent_xdp.arms import Built, Workshop
+from iridescent_xdp.candidates import look_and_learn, most_specialized, predict, space_of
 from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
-from iridescent_xdp.errors import MeasurementError
+from iridescent_xdp.errors import (
+    MeasurementError,
+    PreflightError,
+    ToolchainError,
+    VerifierError,
+)
+from iridescent_xdp.ledger import Ledger
+from iridescent_xdp.limits import Limits
 from iridescent_xdp.live import TablesChangedError
 from iridescent_xdp.measure import ArmResult, Standing, Trials
-from iridescent_xdp.observe import Observation, observe
 from iridescent_xdp.preflight import Preflight
-from iridescent_xdp.search import POLICIES
-from iridescent_xdp.search.policy import Outcome, Policy, SearchSettings, Status
-from iridescent_xdp.search.space import Space
-from iridescent_xdp.statistics import Effect, paired_difference
-from iridescent_xdp.statistics import trimmed_mean as mean_ns
-from iridescent_xdp.summary import Row, Summary
+from iridescent_xdp.search.policy import Policy, ResumeError
+from iridescent_xdp.search.registry import policy_class
+from iridescent_xdp.search.resume import TOLD, outcomes_from, told_event
+from iridescent_xdp.search.settings import SearchSettings
+from iridescent_xdp.search.trial import Outcome, Status
+from iridescent_xdp.statistics import MINIMAL_GAIN, Effect, paired_difference
+from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
-from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.trial_end import BATCH_PRECISION, FINAL_PRECISION, TrialEnd
 from iridescent_xdp.variant import Variant
 
-OBSERVE_S = 0.3
-ENOUGH_LOOKS, WANTED_LOOKS = 500, 4000  # packets that were looked at
+DEFAULT_ARMS = 7
+QUICK_TRIALS = 28
 TRIAL_TIMEOUT_S = 10.0
 FINALISTS = 3
 FINAL_SAMPLES = 100_000
 
 
 class Campaign:
-    """A search for one controller; ``run`` leaves the best variant live."""
+    """A search for one controller; ``run`` leaves the best variant live.
 
-    def __init__(self, controller: Controller, *, stop: Callable[[], bool] = lambda: False) -> None:
+    ``limits`` are the interface's, and know what was done before; ``events`` are those of a search
+    that was killed (search/resume.py); ``seeds`` are variants that are tried first; a ``quick``
+    search makes few trials, guided by a model: traffic that changed once may change again.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        limits: Limits | None = None,
+        events: Iterable[Mapping[str, Any]] = (),
+        seeds: Sequence[Variant] = (),
+        quick: bool = False,
+    ) -> None:
         self.controller = controller
         self.plan = controller.plan
         self.settings = self.plan.config.search
-        self._rows: dict[Variant, Row] = {}
+        self.limits = limits or Limits(self.plan.config.limits)
+        self.ledger = Ledger(controller.events, self.limits.regret())
+        self._seeds = seeds
+        self._most_trials = self.settings.max_trials or (QUICK_TRIALS if quick else None)
+        self._promoted = False
         self._deadline = time.monotonic() + self.settings.max_seconds
         self.tables_changed = controller.begin_search()
         self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed()
-        self.observation = self._observe()
-        self.space = self._space()
+        self.observation = look_and_learn(controller)
+        predicted = predict(self.plan, self.observation)
+        if predicted:
+            controller.events.tell("predicted", predictions=predicted)
+        self._killed = list(events)  # before this search writes its own
+        self.space = space_of(controller, self.observation, predicted)
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
-        packets = self.plan.function.corpus(self.observation.heads, self.settings.seed)
-        preflight = Preflight(controller.builder, self.plan.function, self.plan.generic, packets)
-        self.workshop = Workshop(controller, preflight)
+        self.workshop = Workshop(controller, self._preflight())
 
-    # -- before the search -----------------------------------------------------------------
-
-    def _observe(self) -> Observation:
+    def _preflight(self) -> Preflight:
         controller, function = self.controller, self.plan.function
-        before = function.hits(controller.state)
-        seen = self._look(self.plan.generic["observe_shift"])
-        after = function.hits(controller.state)
-        if before is not None and after is not None:
-            function.learn(after - before)
-        function.learn_keys(seen.keys)
-        controller.changes.unsettled = True  # hot keys may be kept in a map, too
-        controller.changes.settle()
-        controller.events.tell(
-            "observed", packets=seen.packets, heads=len(seen.heads), values=seen.values
-        )
-        return seen
-
-    def _look(self, shift: int) -> Observation:
-        """One packet in 2^``shift`` is looked at; when that was too few, more of the next ones."""
-        controller, function = self.controller, self.plan.function
-        code = controller.builder.variant(function, self.plan.generic, Role.OBSERVE)
-        with controller.state.load(code, "observing") as observing:
-            while True:
-                seen = observe(
-                    controller.board,
-                    controller.builder,
-                    observing,
-                    controller.live,
-                    seconds=OBSERVE_S,
-                    shift=shift,
-                )
-                if not shift or not seen.packets or seen.packets >> shift >= ENOUGH_LOOKS:
-                    return seen
-                shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))
-
-    def _space(self) -> Space:
-        """The operator's space without narrowings that the traffic would miss all the time, and
-        without what the tables rule out."""
-        observed = {
-            p.name: self.observation.candidates(p)
-            for p in self.plan.template.points
-            if p.kind == "generic" and p.searched
-        }
-        whole = self.plan.space(observed)
-        restrict = dict(self.plan.restrict)
-        hopeful = self.observation.hopeful(self.plan.template)
-        for name, axis in whole.axes.items():
-            good = hopeful.get(name, axis)
-            kept = self._possible(name, tuple(v for v in axis if v in good))
-            if kept and kept != axis:
-                restrict[name] = kept
-        space = Space(
-            points=self.plan.template.points,
-            generic=self.plan.generic,
-            restrict=restrict,
-            observed=observed,
-        )
-        self.controller.events.tell("space", size=space.size, axes=dict(space.axes))
-        return space
-
-    def _possible(self, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
-        why, generic = self.plan.function.infeasible, self.plan.generic
-        with self.plan.function.lock:
-            return tuple(v for v in values if why(generic.with_values(**{name: v})) is None)
+        packets = function.corpus(self.observation.heads, self.settings.seed)
+        kept = controller.changes.proof.take()
+        if kept is None:
+            return Preflight(controller.builder, function, self.plan.generic, packets)
+        kept.expect(packets)
+        return kept
 
     def _policy(self) -> Policy:
-        arms = self.settings.max_arms or 7
-        settings = SearchSettings(
-            max_arms=arms, seed=self.settings.seed, seeds=self._most_specialized()
-        )
-        return POLICIES[self.settings.strategy](self.space, settings)
+        made = policy_class(self.settings.strategy, Path())
+        policy = made(self.space, self._search_settings())
+        try:
+            policy.resume(outcomes_from(self._killed, self.space))
+        except ResumeError as error:
+            self.controller.events.tell("not_resumed", reason=str(error))
+            policy = made(self.space, self._search_settings())
+        if policy.history:
+            self.controller.events.tell("resumed", trials=policy.trials_used)
+        return policy
 
-    def _most_specialized(self) -> Sequence[Variant]:
-        """The corner in which every narrowing is as narrow as the traffic allows."""
-        narrow: dict[str, int] = {}
-        for point in self.plan.template.points:
-            axis = [v for v in self.space.axes[point.name] if v != point.default]
-            if point.point_class == "narrowing" and axis:
-                narrow[point.name] = axis[0]
-        return [self.plan.generic.with_values(**narrow)] if narrow else []
+    def _search_settings(self) -> SearchSettings:
+        return SearchSettings(
+            max_arms=self.settings.max_arms or DEFAULT_ARMS,
+            seed=self.settings.seed,
+            max_trials=self._most_trials,
+            study=self.settings.study or "",
+            seeds=self._first_tries(),
+        )
+
+    def _first_tries(self) -> list[Variant]:
+        """What was live or is remembered, and the most specialized, if it is in the space."""
+        wanted = [*self._seeds, *most_specialized(self.plan, self.space)]
+        return [v for v in dict.fromkeys(wanted) if v in self.space and v != self.plan.generic]
 
     # -- the search ------------------------------------------------------------------------
 
@@ -143,20 +127,62 @@ class Campaign:
             if not batch:
                 break
             variants = [t.variant for t in batch]
-            outcomes = self._batch(variants, max(t.budget for t in batch))
+            budget = max(t.budget for t in batch)
+            outcomes = self._batch(variants, budget)
             policy.tell(outcomes)
-        summary.interrupted = self._stop()
+            self.controller.events.tell(TOLD, **told_event(outcomes, budget=budget))
+            self._promote(policy)
+        summary.interrupted, summary.moved = self._stop(), self.ledger.moved
         self._conclude(policy, summary)
+        self.ledger.tell_regret(self.limits.share(self.settings.share))
         summary.seconds = time.monotonic() - began
         summary.trials = policy.trials_used
-        summary.rows = sorted(
-            self._rows.values(), key=lambda r: r.gain.value if r.gain else -1e9, reverse=True
-        )
+        summary.rows = self.ledger.rows()
         self.controller.phase("watching")
         return summary
 
     def _over(self) -> bool:
-        return self._stop() or time.monotonic() > self._deadline
+        ended = self._stop() or bool(self.ledger.moved or self.ledger.regret.over_budget())
+        return ended or time.monotonic() > self._deadline
+
+    def _promote(self, policy: Policy) -> None:
+        """The best so far is made live while the search goes on, when it surely gains.
+
+        Packets between two trials would meet the generic code otherwise, for most of the search.
+        """
+        ranking = policy.ranking()
+        if not self._adapts or not ranking or self._over():
+            return
+        (best, gain), live = ranking[0], policy.effect(self.controller.live_variant)
+        ahead = gain.low - (live.value if live is not None else 0.0)
+        if best == self.controller.live_variant or ahead <= self._worth_ns:
+            return
+        try:
+            self.controller.swap(
+                best, self.workshop.steady(best), reason="best so far", gain=gain, direct=False
+            )
+            self._promoted = True
+        except (TablesChangedError, ToolchainError, VerifierError, PreflightError) as error:
+            self.controller.events.tell("kept", reason=str(error))
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether anything may go live before the decision."""
+        return self._by_time and self.plan.config.apply == "winner" and not self._limited
+
+    @property
+    def _limited(self) -> bool:
+        limits = self.plan.config.limits
+        return limits.swaps_per_minute is not None or bool(limits.quiet_hours)
+
+    @property
+    def _worth_ns(self) -> float:
+        """The least gain for which a swap is worth while."""
+        return MINIMAL_GAIN * self.ledger.generic_ns
+
+    @property
+    def _by_time(self) -> bool:
+        return self.plan.config.objective.kind == "time_per_packet"
 
     def _batch(self, variants: Sequence[Variant], samples: int) -> list[Outcome]:
         built = [
@@ -170,7 +196,7 @@ class Campaign:
             if b.refused
         ]
         for item in built:
-            self._note(item)  # also those that never get to a trial
+            self.ledger.note(item)  # also those that never get to a trial
         good = [b for b in built if not b.refused]
         if good:
             outcomes += self._measured(good, samples)
@@ -179,22 +205,9 @@ class Campaign:
             outcomes.append(Outcome(variant=self.plan.generic, status=Status.MEASURED, effect=zero))
         return outcomes
 
-    def _note(self, built: Built) -> None:
-        status = "refused" if built.refused else "built"
-        self._rows.setdefault(
-            built.variant,
-            Row(
-                variant=built.variant,
-                label=built.label,
-                status=status,
-                reason=built.reason,
-                instructions=len(built.measured) // 8,
-            ),
-        )
-
     def _measured(self, built: Sequence[Built], samples: int) -> list[Outcome]:
         try:
-            results = self.trial(built, samples)
+            results = self.trial(built, samples, precision=BATCH_PRECISION)
         except MeasurementError as error:
             self.controller.events.tell("trial_failed", reason=str(error))
             return [
@@ -206,87 +219,95 @@ class Campaign:
                 variant=b.variant,
                 status=Status.MEASURED,
                 effect=paired_difference(generic.windows, result.windows),
+                stopped=result.stopped,
+                reason="far worse than generic" if result.stopped else "",
             )
             for b, result in zip(built, results[2:], strict=True)
         ]
 
-    def trial(self, built: Sequence[Built], samples: int) -> list[ArmResult]:
-        """Generic, generic again, then the candidates, all on the same traffic."""
+    def trial(
+        self, built: Sequence[Built], samples: int, *, precision: float | None = None
+    ) -> list[ArmResult]:
+        """Generic, generic again, then the candidates, all on the same traffic.
+
+        Ends with ``samples`` for each arm, or when times are known to ``precision``, a share of the
+        generic time.
+        """
         controller, shop = self.controller, self.workshop
-        arms = [shop.generic, shop.twin]
-        arms += [shop.arm(b, FIRST_CANDIDATE + i) for i, b in enumerate(built)]
-        try:
-            results = self._trials.run(
-                arms,
-                standing=Standing(
-                    live=controller.live, generic=controller.generic, fallback=shop.fallback
-                ),
-                samples=samples,
-                share=self.settings.share,
-                timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
-                stop=self._stop,
-            )
-        finally:
-            for arm in arms[2:]:
-                arm.program.close()
-        for item, result in zip(built, results[2:], strict=True):
-            self._note(item)
-            self._update(item, result, results[0])
-        self._tell_trial(results)
+        results = self._trials.run(
+            [shop.generic, shop.twin, *shop.arms(built)],
+            standing=Standing(
+                live=controller.live, generic=controller.generic, fallback=shop.fallback
+            ),
+            samples=samples,
+            share=self.limits.share(self.settings.share),
+            end=TrialEnd(settings=self._search_settings(), precision=self._needed(precision)),
+            timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
+            stop=self._stop,
+        )
+        self.ledger.add(built, results)
         return results
 
-    def _update(self, built: Built, result: ArmResult, generic: ArmResult) -> None:
-        row = self._rows[built.variant]
-        row.status = "measured"
-        row.time_ns = mean_ns(result.windows)
-        row.gain = paired_difference(generic.windows, result.windows)
-        row.samples += result.samples
-        row.miss_share = result.miss_share
-
-    def _tell_trial(self, results: Sequence[ArmResult]) -> None:
-        self.controller.events.tell(
-            "trial",
-            arms=[
-                {
-                    "variant": r.name,
-                    "time_ns": mean_ns(r.windows),
-                    "samples": r.samples,
-                    "packets": r.packets,
-                    "bytes": r.bytes,
-                    "verdicts": r.verdicts,
-                    "miss_share": r.miss_share,
-                }
-                for r in results
-            ],
-        )
+    def _needed(self, precision: float | None) -> float | None:
+        """Times decide nothing where the objective is another one."""
+        return precision if self._by_time else None
 
     # -- the decision ----------------------------------------------------------------------
 
     def _conclude(self, policy: Policy, summary: Summary) -> None:
-        ranking = [v for v, _ in policy.ranking() if v != self.plan.generic][:FINALISTS]
-        finalists = [self.workshop.build(v) for v in ranking]
-        if not finalists or self._stop():
+        finalists = [self.workshop.build(v) for v in self._finalists(policy)]
+        if not finalists or self._stop() or self.ledger.moved:
             self.controller.events.tell("kept", reason=self._why_not())
             return
         self._deadline = max(self._deadline, time.monotonic() + TRIAL_TIMEOUT_S)
         try:
-            results = self.trial(finalists, FINAL_SAMPLES)
+            results = self.trial(finalists, FINAL_SAMPLES, precision=FINAL_PRECISION)
         except MeasurementError as error:
             self.controller.events.tell("kept", reason=str(error))
             return
-        conclusion = Conclusion(self.controller, self.workshop, self._trials, self.space)
+        if self.ledger.moved:
+            summary.moved = self.ledger.moved
+            self.controller.events.tell("kept", reason=self._why_not())
+            return
+        conclusion = Conclusion(
+            self.controller,
+            self.workshop,
+            self._trials,
+            self.space,
+            limits=self.limits,
+            stop=self._stop,
+        )
         choice = conclusion.choose(finalists, results)
-        summary.decision, summary.saturation = choice.decision, choice.saturation
+        summary.decision = choice.decision
         if choice.built is not None:
             summary.winner, summary.winner_label = choice.built.variant, choice.built.label
-            try:
+        try:
+            if choice.built is None:
+                self._demote(choice.decision.reason)
+            else:
                 conclusion.apply(choice)
-            except TablesChangedError:
-                self.controller.events.tell("kept", reason=self._why_not())
+                summary.saturation = conclusion.confirm(choice)
+        except TablesChangedError:
+            self.controller.events.tell("kept", reason=self._why_not())
+
+    def _demote(self, reason: str) -> None:
+        """Nothing is better than generic after all: what was promoted goes."""
+        if self._promoted:
+            self.controller.swap(self.plan.generic, b"", reason=reason, direct=False)
+
+    def _finalists(self, policy: Policy) -> list[Variant]:
+        """The best few, without those that surely are not the best."""
+        ranking = [(v, e) for v, e in policy.ranking() if v != self.plan.generic][:FINALISTS]
+        if self._needed(FINAL_PRECISION) is None:
+            return [v for v, _ in ranking]
+        best = max((e.low for _, e in ranking), default=0.0)
+        return [v for v, e in ranking if e.high >= best]
 
     def _why_not(self) -> str:
         if self.tables_changed():
             return "the tables changed while it was searched"
+        if self.ledger.moved:
+            return f"the traffic changed while it was searched: {self.ledger.moved}"
         return "interrupted" if self._stop() else "no candidate was measured"
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from iridescent_xdp.limits import Limits
 from iridescent_xdp.measure import ArmResult, Trials
 from iridescent_xdp.objectives import SharedObjective, TurnObjective, make_objective
 from iridescent_xdp.objectives.judge import Contender, Judgement, judge
-from iridescent_xdp.objectives.turns import Player, Turns, spread
+from iridescent_xdp.objectives.turns import Entrant, Turns, spread
 from iridescent_xdp.saturation import Saturation, saturate
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.statistics import Candidate, Decision, decide
@@ -40,7 +40,6 @@ class Choice:
 
     decision: Decision
     built: Built | None
-    saturation: Saturation | None
     judgement: Judgement | None
 
 
@@ -117,7 +116,6 @@ class Conclusion:
         return Choice(
             decision=replace(times, winner=judgement.winner, reason=judgement.reason),
             built=chosen,
-            saturation=self._second_observer(chosen) if chosen is not None else None,
             judgement=judgement,
         )
 
@@ -127,16 +125,16 @@ class Conclusion:
             raise MeasurementError("there is no candidate")
         with contextlib.ExitStack() as loaded:
             if objective.counting:
-                players = self._counting(built, loaded)
+                entrants = self._counting(built)
                 fallback = self._workshop.fallback
             else:
-                players = self._steady(built, loaded)
+                entrants = self._steady(built, loaded)
                 fallback = self._controller.generic
             turns = Turns(
                 self._controller, self._trials, fallback=fallback, stop=self._stop,
                 seed=self._config.search.seed,
             )  # fmt: skip
-            numbers = turns.measure(objective, players)
+            numbers = turns.measure(objective, entrants)
         self._controller.events.tell(
             "turns", objective=objective.name, unit=objective.unit, values=spread(numbers)
         )
@@ -147,49 +145,32 @@ class Conclusion:
         ]
         return judge(objective, numbers[GENERIC], numbers[TWIN], contenders)
 
-    def _counting(self, built: Sequence[Built], loaded: contextlib.ExitStack) -> list[Player]:
+    def _counting(self, built: Sequence[Built]) -> list[Entrant]:
         """Measured builds."""
         shop = self._workshop
-        players = [
-            Player(name=GENERIC, number=GENERIC_ARM, program=shop.generic.program),
-            Player(name=TWIN, number=TWIN_ARM, program=shop.twin.program),
+        entrants = [
+            Entrant(name=GENERIC, number=GENERIC_ARM, program=shop.generic.program),
+            Entrant(name=TWIN, number=TWIN_ARM, program=shop.twin.program),
         ]
-        for number, item in enumerate(built, FIRST_CANDIDATE):
-            program = loaded.enter_context(shop.arm(item, number).program)
-            players.append(Player(name=item.label, number=number, program=program))
-        return players
+        for item, arm in zip(built, shop.arms(built), strict=True):
+            entrants.append(Entrant(name=item.label, number=arm.number, program=arm.program))
+        return entrants
 
-    def _steady(self, built: Sequence[Built], loaded: contextlib.ExitStack) -> list[Player]:
+    def _steady(self, built: Sequence[Built], loaded: contextlib.ExitStack) -> list[Entrant]:
         """The builds that would be swapped in; one that cannot be made is told and left out."""
         generic = self._controller.plan.generic
-        players = []
+        entrants = []
         for number, name in ((GENERIC_ARM, GENERIC), (TWIN_ARM, TWIN)):
             program = loaded.enter_context(self._fitness.load(generic))
-            players.append(Player(name=name, number=number, program=program))
+            entrants.append(Entrant(name=name, number=number, program=program))
         for number, item in enumerate(built, FIRST_CANDIDATE):
             try:
                 program = loaded.enter_context(self._fitness.load(item.variant))
             except (PreflightError, ToolchainError, VerifierError) as error:
                 self._fitness.refuse(item, error)
                 continue
-            players.append(Player(name=item.label, number=number, program=program))
-        return players
-
-    def _second_observer(self, built: Built) -> Saturation | None:
-        """Throughput and the kernel's own times; not where all packets to one is too much."""
-        share = self._config.limits.max_share
-        if share < 1:
-            self._controller.events.tell(
-                "second_observer_left_out",
-                variant=built.label,
-                reason=f"it needs all packets, limits.max_share is {share:g}",
-            )
-            return None
-        arm = self._workshop.arm(built, FIRST_CANDIDATE)
-        try:
-            return saturate(self._controller, self._workshop, self._trials, arm)
-        finally:
-            arm.program.close()
+            entrants.append(Entrant(name=item.label, number=number, program=program))
+        return entrants
 
     def _deviations(self, built: Built) -> int:
         return self._space.deviations(built.variant)
@@ -221,9 +202,28 @@ class Conclusion:
             reason=decision.reason,
             **(choice.judgement.numbers() if choice.judgement is not None else {}),
         )
-        if choice.saturation is not None:
-            name = choice.built.label if choice.built is not None else "generic"
-            events.tell("second_observer", variant=name, **choice.saturation.numbers())
+
+    def confirm(self, choice: Choice) -> Saturation | None:
+        """After the swap: what the kernel's own clock and counters say about the winner.
+
+        Throughput and the kernel's times, told as an event; None without a winner, and where all
+        packets to one program is more than the operator allows.
+        """
+        built, share = choice.built, self._config.limits.max_share
+        if built is None:
+            return None
+        if share < 1:
+            self._controller.events.tell(
+                "second_observer_left_out",
+                variant=built.label,
+                reason=f"it needs all packets, limits.max_share is {share:g}",
+            )
+            return None
+        (arm,) = self._workshop.arms([built])
+        seen = saturate(self._controller, self._workshop, self._trials, arm)
+        if seen is not None:
+            self._controller.events.tell("second_observer", variant=built.label, **seen.numbers())
+        return seen
 
     def apply(self, choice: Choice) -> bool:
         """Swap the winner's steady build in; returns whether that was done.
@@ -246,6 +246,7 @@ class Conclusion:
             self._fitness.steady(chosen.variant),
             reason=decision.reason,
             gain=decision.gains[chosen.label],
+            direct=False,  # the search goes on through the root; its end lets the link hold it
         )
         self._limits.note_swap(now)
         return True
@@ -255,6 +256,5 @@ def _kept(times: Decision, reason: str) -> Choice:
     return Choice(
         decision=replace(times, winner=None, reason=reason),
         built=None,
-        saturation=None,
         judgement=None,
     )

@@ -16,6 +16,7 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.changes import TableChanges
 from iridescent_xdp.errors import IridescentError, StateError
 from iridescent_xdp.events import EventLog
+from iridescent_xdp.kept import KeptPrograms
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface, namespace_key
 from iridescent_xdp.kernel.program import Program
@@ -90,6 +91,7 @@ class Controller(LiveCode):
         else:
             self._attach()
         self.record.mode = self.board.link.mode
+        self.arm_programs = KeptPrograms(self.state)
         self.phase("attached")
         self.tell_notes()
 
@@ -224,12 +226,12 @@ class Controller(LiveCode):
             if self.searching:
                 return
             was = self.live_variant
-            link_us, grace_ms = self.retreat()
+            swap_us, grace_ms = self.retreat()
             self.given_up = variant if variant != self.plan.generic else None
             self.events.tell(
                 "retreat",
                 variant=self.plan.label(was),
-                link_us=link_us,
+                swap_us=swap_us,
                 grace_ms=grace_ms,
                 reason=reason,
                 **numbers,
@@ -261,6 +263,7 @@ class Controller(LiveCode):
         self.record.pid = 0
         self.phase("left running")
         self.board.close()
+        self.arm_programs.close()
         self.generic.close()
         self.close_retired()
         self.state.close()

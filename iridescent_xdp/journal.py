@@ -24,15 +24,22 @@ class JournaledState(State):
         }
         super().__init__(state.template, maps)
 
-    def replay(self, states: Iterable[State]) -> None:
-        """Bring ``states`` up to date; what is noted is forgotten then. Raises OSError."""
+    def replay(self, states: Iterable[State]) -> bool:
+        """Bring ``states`` up to date; what is noted is forgotten then. Raises OSError.
+
+        Returns whether that changed anything: what is written again as it was does not.
+        """
+        changed = False
         for state in states:
             for (name, key), value in self._notes.items():
+                held = state[name].read(key)
                 if value is None:
-                    state[name].delete(key)
-                else:
+                    changed |= state[name].delete(key)
+                elif held is None or held.tobytes() != value:
                     state[name].write(key, value)
+                    changed = True
         self._notes.clear()
+        return changed
 
     def close(self) -> None:
         """The descriptors belong to another."""

@@ -28,6 +28,7 @@ WINDOW_S = 0.01
 RUN_BITS = 5  # 32 consecutive packets to one arm: a NAPI poll of 64 holds two
 SCHEDULE_RUNS = 256
 MIN_WINDOWS = 9
+RESTING = 60  # the slot of what is live, for packets that no arm gets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ class Trials:
         """Measure arms together until each has ``samples`` timed packets, or ``end`` has enough.
 
         An arm that ``end`` takes out gets no more packets; its result has what came until then, and
-        says why. Packets that no arm gets (``share`` below 1) go to the generic code. Raises
+        says why. Packets that no arm gets (``share`` below 1) go to what is live. Raises
         MeasurementError when the traffic did not bring enough samples in ``timeout_s``.
         """
         for arm in arms:
@@ -146,6 +147,7 @@ class Trials:
             self._board.put(FIRST_ARM + arm.number, arm.program)
         trial = _Trial(arms=arms, samples=samples, share=share, end=end, stop=stop)
         self._plan(trial.slots, share)
+        self._board.put(RESTING, standing.live)
         self._board.put(FALLBACK, standing.fallback)
         self._board.put(ENTRY, self._dispatcher)
         try:
@@ -166,7 +168,7 @@ class Trials:
     def _plan(self, slots: Sequence[int], share: float) -> None:
         """A shuffled order in which each arm has the same number of runs, but for a rest of one."""
         given = max(len(slots), round(SCHEDULE_RUNS * share)) if share < 1 else SCHEDULE_RUNS
-        rest = [FALLBACK] * (SCHEDULE_RUNS - given)
+        rest = [RESTING] * (SCHEDULE_RUNS - given)
         order = np.array([slots[i % len(slots)] for i in range(given)] + rest)
         plan = np.zeros(1, dtype=self._schedule_type)
         plan[0]["run_bits"] = RUN_BITS

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.state import State
@@ -64,29 +63,23 @@ class Observation:
 
 def observe(
     board: Switchboard,
-    builder: Builder,
+    observer: Program,
     observing: Program,
     live: Program,
     *,
     seconds: float,
-    shift: int,
 ) -> Observation:
-    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile.
-
-    It looks at one packet in 2^``shift``.
-    """
-    template, insns = builder.helper("observer", observe_shift=shift)
+    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile."""
     state = board.state
     state["observations"].clear()
     state["observed_keys"].clear()
     state["observed"].zero()
-    with state.load(insns, "observer", template=template) as observer:
-        board.put(OBSERVING, observing)
-        board.put(ENTRY, observer)
-        try:
-            time.sleep(seconds)
-        finally:
-            board.put(ENTRY, live)
+    board.put(OBSERVING, observing)
+    board.put(ENTRY, observer)
+    try:
+        time.sleep(seconds)
+    finally:
+        board.put(ENTRY, live)
     seen = state["observed"].read()
     packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
     return Observation(

@@ -10,6 +10,7 @@ the sandbox as they would on the interface.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,20 @@ class Sandbox:
         self.state.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """Packets, and what the generic code makes of them."""
+
+    chunks: list[tuple[Packet, ...]]
+    runs: list[TestRun]
+    effects: list[dict[str, bytes]]  # after each chunk
+
+
 class Preflight:
-    """Compares variants of one function with its generic variant; keeps the generic results."""
+    """Compares variants of one function with its generic variant; keeps the generic results.
+
+    Code that was proven once, on the same tables, meets only packets that it did not meet then.
+    """
 
     def __init__(
         self, builder: Builder, function: Function, generic: Variant, packets: Sequence[Packet]
@@ -85,30 +98,46 @@ class Preflight:
         self._reference = Sandbox(builder, function, generic)
         self._trial = Sandbox(builder, function, generic)
         self._cpu = max(os.sched_getaffinity(0))
+        self._proven: dict[bytes, frozenset[bytes]] = {}
+        self._courses: dict[frozenset[bytes], _Course] = {}
         self.expect(packets)
 
     @property
     def states(self) -> tuple[State, State]:
-        """The sandboxes' maps, which have to follow when tables change."""
+        """The sandboxes' maps, which have to follow when tables change; then ``forget``."""
         return self._reference.state, self._trial.state
 
     def expect(self, packets: Sequence[Packet]) -> None:
-        """Compare on ``packets`` from now on; the generic code meets them now."""
+        """Compare on ``packets`` from now on; the generic code meets them when they are needed."""
         self.packets = tuple(packets)
-        self._expected: list[TestRun] = []
-        self._expected_effects: list[dict[str, bytes]] = []
-        self._reference.reset()
-        runner = self._runner(self._reference.generic)
+        self._courses.clear()
+
+    def forget(self) -> None:
+        """The tables are others now: nothing is proven any more."""
+        self._proven.clear()
+        self._courses.clear()
+
+    def prepare(self) -> None:
+        """The generic code meets the packets now, not when the first variant is checked."""
         with on_cpu(self._cpu):
-            for chunk in self._chunks():
-                self._expected += [runner.run(frame) for _, frame in chunk]
-                self._expected_effects.append(self._reference.effects())
+            self._course(frozenset())
+
+    def _course(self, known: frozenset[bytes]) -> _Course:
+        """All packets but those that are ``known``."""
+        if known not in self._courses:
+            packets = [packet for packet in self.packets if packet[1] not in known]
+            chunks = [tuple(packets[i : i + CHUNK]) for i in range(0, len(packets), CHUNK)]
+            made = _Course(chunks=chunks, runs=[], effects=[])
+            self._reference.reset()
+            runner = self._runner(self._reference.generic)
+            for chunk in chunks:
+                made.runs.extend(runner.run(frame) for _, frame in chunk)
+                made.effects.append(self._reference.effects())
+            self._courses[known] = made
+        return self._courses[known]
 
     def _runner(self, program: Program) -> TestRunner:
         return program.runner(self._reference.function.ingress())
-
-    def _chunks(self) -> list[tuple[Packet, ...]]:
-        return [self.packets[i : i + CHUNK] for i in range(0, len(self.packets), CHUNK)]
 
     def check(self, insns: bytes, name: str) -> None:
         """Run a variant on the whole corpus.
@@ -116,34 +145,38 @@ class Preflight:
         Raises PreflightError that shows the first differing packet down to the byte, and
         VerifierError when the kernel refuses the program.
         """
-        with self._trial.state.load(insns, name) as program, on_cpu(self._cpu):
-            difference = self._compare(program)
+        digest = hashlib.sha256(insns).digest()
+        known = self._proven.get(digest, frozenset())
+        program = self._trial.state.load_kept(insns, name)
+        with on_cpu(self._cpu):
+            difference = self._compare(program, self._course(known))
         if difference is not None:
             raise PreflightError(f"{name} differs from generic: {difference}")
+        self._proven[digest] = known | {frame for _, frame in self.packets}
 
-    def _compare(self, program: Program) -> Difference | None:
+    def _compare(self, program: Program, course: _Course) -> Difference | None:
         self._trial.reset()
-        runner, expected = self._runner(program), iter(self._expected)
-        for number, chunk in enumerate(self._chunks()):
+        runner, expected = self._runner(program), iter(course.runs)
+        for number, chunk in enumerate(course.chunks):
             told = [_difference(next(expected), runner.run(frame)) for _, frame in chunk]
-            if any(told) or self._trial.effects() != self._expected_effects[number]:
-                return self._first(program, number)
+            if any(told) or self._trial.effects() != course.effects[number]:
+                return self._first(program, course, number)
         return None
 
-    def _first(self, program: Program, number: int) -> Difference:
+    def _first(self, program: Program, course: _Course, number: int) -> Difference:
         """Something differs in chunk ``number``: find the packet that does it, one by one."""
         self._reference.reset()
         self._trial.reset()
         generic, trial = self._runner(self._reference.generic), self._runner(program)
-        start = number * CHUNK
-        for index, (name, frame) in enumerate(self.packets[: start + CHUNK]):
+        start, packets = number * CHUNK, [p for c in course.chunks[: number + 1] for p in c]
+        for index, (name, frame) in enumerate(packets):
             what = _difference(generic.run(frame), trial.run(frame))
             if index < start:
                 continue
             what = what or _effect(self._reference.effects(), self._trial.effects())
             if what:
                 return Difference(packet=name, frame=frame, what=what)
-        name, frame = self.packets[min(start + CHUNK, len(self.packets)) - 1]
+        name, frame = packets[-1]
         return Difference(packet=name, frame=frame, what="it differs, but not every time")
 
     def close(self) -> None:

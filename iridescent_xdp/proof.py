@@ -43,6 +43,14 @@ class Proof:
             self._preflight, self._packets = preflight, preflight.packets
             self._journal = JournaledState(self._live.state)
 
+    def take(self) -> Preflight | None:
+        """The sandboxes with the present tables, for a search, which gives them back (``keep``)."""
+        with self._busy:
+            if not self._usable(self._live.plan.function.version):
+                return None
+            taken, self._preflight, self._journal = self._preflight, None, None
+            return taken
+
     def journaled(self, state: State) -> State:
         """What a change of tables is written to: ``state``, noted while there are sandboxes."""
         return state if self._journal is None else self._journal
@@ -65,6 +73,7 @@ class Proof:
             self._preflight = self._make(packets, version)
         else:
             self._preflight.expect(packets)
+        self._preflight.prepare()
         return self._preflight
 
     def _usable(self, version: int) -> bool:
@@ -75,7 +84,8 @@ class Proof:
                 return False
             if self._preflight.generic == self._live.plan.generic:
                 try:
-                    self._journal.replay(self._preflight.states)
+                    if self._journal.replay(self._preflight.states):
+                        self._preflight.forget()
                     return True
                 except OSError as error:
                     self._live.events.tell("sandboxes_dropped", reason=str(error))

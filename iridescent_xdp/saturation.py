@@ -21,8 +21,8 @@ from iridescent_xdp.measure import Arm, Trials
 from iridescent_xdp.statistics import Effect, ratio
 from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM
 
-TURNS = 12
-TURN_S = 0.03
+TURNS = 9
+TURN_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

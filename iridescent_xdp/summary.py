@@ -38,3 +38,4 @@ class Summary:
     trials: int = 0
     space_size: int = 0
     interrupted: bool = False
+    moved: str = ""  # how the traffic changed while it was searched

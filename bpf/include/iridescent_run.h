@@ -30,7 +30,7 @@ enum spec_roles {
 };
 SPEC_CONSTANT(spec_role, "spec:role");
 
-SPEC_RANGE(policy, sample_shift, 3, 0, 12,
+SPEC_RANGE(policy, sample_shift, 1, 0, 12,
 	   "while a variant is measured, one packet in 2^n is timed");
 
 SPEC_RANGE(policy, observe_shift, 8, 0, 16,

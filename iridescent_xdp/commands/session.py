@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from iridescent_xdp.adapt.adapter import Adapter
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.campaign import Campaign
 from iridescent_xdp.commands.progress import Progress
@@ -18,12 +20,18 @@ from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import AttachError
 from iridescent_xdp.events import EventLog, Listener
 from iridescent_xdp.kernel.netlink import namespace_key
-from iridescent_xdp.misses import MissWatch
+from iridescent_xdp.limits import Limits
 from iridescent_xdp.plan import Plan
 from iridescent_xdp.runtime import events_path
+from iridescent_xdp.search.policy import ResumeError
+from iridescent_xdp.search.resume import read_events, unfinished
+from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
+from iridescent_xdp.toolchain.cache import cache_directory
 
 TRAFFIC_WAIT_S = 3.0
+ONLY_MISSES_S = 1.0  # between two looks where nothing is adapted
+WINNERS = "winners.db"  # in the cache directory
 _LOOK_S = 0.1
 
 
@@ -67,9 +75,15 @@ class Session:
         self.report: SearchReport | None = None
         self.searches = 0
         self.search_again = False  # the tables changed while it was searched
+        self._packets_came = False
         self._following = contextlib.ExitStack()
         self.first = self.last = read_traffic(self.controller)
-        self.misses = MissWatch(self.controller)
+        self._counted = self.first.packets
+        config = plan.config
+        self.limits = Limits(config.limits, searches_per_hour=config.adapt.max_searches_per_hour)
+        self._killed = _killed_search(path, self.name) if self.controller.adopted else []
+        memory = cache_directory() / WINNERS if config.adapt.memory else None
+        self.adapter = Adapter(self.controller, self.limits, memory)
 
     def tell(self, event: str, **numbers: object) -> None:
         """Write an event of this interface."""
@@ -97,16 +111,15 @@ class Session:
         """One campaign; its report is kept for `explain`."""
         self.searches += 1
         self.search_again = False
+        self.tell("search_begins", reason=self.adapter.begins() or "the first one")
+        summary: Summary | None = None
         with self.progress:
             try:
-                campaign = Campaign(self.controller, stop=stop)
-                try:
-                    summary = campaign.run()
-                    self.search_again = campaign.tables_changed()
-                finally:
-                    campaign.close()
+                summary = self._campaign(stop)
             finally:
                 self.controller.end_search()  # also when a campaign could not begin
+                self.adapter.searched(summary)
+                self.tell("search_ends")
         self.report = summarize(
             self.controller.plan,
             summary,
@@ -117,6 +130,23 @@ class Session:
         )
         save_report(self.report, report_path(self.controller.key))
         return self.report
+
+    def _campaign(self, stop: Callable[[], bool]) -> Summary:
+        campaign = Campaign(
+            self.controller,
+            stop=stop,
+            limits=self.limits,
+            events=self._killed,
+            seeds=self.adapter.seeds(),
+            quick=self.searches > 1,
+        )
+        self._killed = []
+        try:
+            summary = campaign.run()
+            self.search_again = campaign.tables_changed()
+        finally:
+            campaign.close()
+        return summary
 
     # -- watching --------------------------------------------------------------------------
 
@@ -141,6 +171,32 @@ class Session:
         """The reading before, and a new one."""
         before, self.last = self.last, read_traffic(self.controller)
         return before, self.last
+
+    @property
+    def every_s(self) -> float:
+        """Seconds from one look at the traffic to the next."""
+        adapt = self.controller.plan.config.adapt
+        return adapt.every_ms / 1000 if adapt.enabled else ONLY_MISSES_S
+
+    def adapt(self) -> None:
+        """One look at the traffic, and what follows from it."""
+        if self.controller.plan.config.adapt.enabled:
+            self._packets_came = self.adapter.step().packets > 0
+            return
+        seen = read_traffic(self.controller).packets
+        came, self._counted = seen - self._counted, seen
+        self._packets_came = came > 0
+        self.adapter.misses.look(came)
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether packets came between the last two looks."""
+        return self._packets_came
+
+    @property
+    def wants_search(self) -> bool:
+        """Whether the traffic has changed, and a search is allowed now."""
+        return self.controller.plan.config.adapt.enabled and self.adapter.may_search()
 
     @property
     def quiet_s(self) -> float:
@@ -169,8 +225,17 @@ class Session:
     def leave(self) -> None:
         """Everything stays attached; the next controller may come."""
         self._following.close()
+        self.adapter.close()
         self.controller.close()
         self._log.close()
+
+
+def _killed_search(path: Path, interface: str) -> list[Mapping[str, Any]]:
+    """What a search before had found out when it was killed; nothing from a damaged log."""
+    try:
+        return unfinished(read_events(path), interface)
+    except ResumeError:
+        return []
 
 
 def _forget_empty(path: Path, key: str) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""After the search: look every second whether all is as it was left, and how much comes by."""
+"""After the search: look at the traffic again and again, and whether all is as it was left."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 
 import click
@@ -16,7 +17,7 @@ from iridescent_xdp.commands.stopping import Stopper
 from iridescent_xdp.commands.traffic_seen import Rate
 from iridescent_xdp.errors import IridescentError
 
-INTERVAL_S = 1.0
+INTERVAL_S = 1.0  # between two looks at rates, and at whether all is as it was left
 QUIET_S = 1.0  # without a change of tables, before a search that one interrupted begins again
 LINES_EVERY = 10  # rounds between two lines where there is no terminal
 
@@ -26,41 +27,61 @@ def watch(
     stop: Stopper,
     *,
     search: Callable[[Session, Stopper], None],
-    failed: Callable[[Session, IridescentError], None],
+    failed: Callable[[Session, IridescentError | OSError], None],
 ) -> None:
     """Until ``stop`` or until no session is left; ``failed`` takes a session off the list.
 
-    A session that saw no traffic at the beginning is searched when the first packets come; one
-    whose search ended because its tables changed, when they are quiet again.
+    Each session looks at its traffic as often as its [adapt] says. It is searched when its
+    traffic changed, when the first packets come, and when tables that interrupted a search are
+    quiet again.
     """
     if not sessions:
         return
     board = _Board(quiet=sessions[0].options.quiet)
+    due = dict.fromkeys(sessions, 0.0)
+    round_at = time.monotonic() + INTERVAL_S
     with board:
-        while sessions and not stop.wait(INTERVAL_S):
-            for session in list(sessions):
-                try:
-                    session.check()
-                except IridescentError as error:
-                    failed(session, error)
-            rates = {session: _rate(session) for session in sessions}
-            board.show({s.name: (s.live, rate) for s, rate in rates.items()})
-            for session, rate in rates.items():
-                if rate.pps > 0 and _to_be_searched(session):
-                    board.pause()
-                    search(session, stop)
-                    board.resume()
+        while sessions:
+            wait_s = min([round_at, *(due[s] for s in sessions)]) - time.monotonic()
+            if stop.wait(max(0.0, wait_s)):
+                return
+            now = time.monotonic()
+            for session in [s for s in sessions if due[s] <= now]:
+                due[session] = now + session.every_s
+                _guarded(session, session.adapt, failed)
+            if now >= round_at:
+                round_at = now + INTERVAL_S
+                for session in list(sessions):
+                    _guarded(session, session.check, failed)
+                board.show({s.name: (s.live, _rate(s)) for s in sessions})
+            for session in [s for s in sessions if _to_be_searched(s)]:
+                board.pause()
+                search(session, stop)
+                board.resume()
+
+
+def _guarded(
+    session: Session,
+    act: Callable[[], None],
+    failed: Callable[[Session, IridescentError | OSError], None],
+) -> None:
+    try:
+        act()
+    except (IridescentError, OSError) as error:
+        failed(session, error)
 
 
 def _rate(session: Session) -> Rate:
-    """What came by since the last look; points that it misses are given up."""
-    before, now = session.read()
-    session.misses.look(now.packets - before.packets)
-    return Rate.between(before, now)
+    """What came by since the last look."""
+    return Rate.between(*session.read())
 
 
 def _to_be_searched(session: Session) -> bool:
-    return session.searches == 0 or (session.search_again and session.quiet_s >= QUIET_S)
+    if session.searches == 0:
+        return session.has_traffic
+    if session.search_again:
+        return session.quiet_s >= QUIET_S
+    return session.wants_search
 
 
 class _Board:

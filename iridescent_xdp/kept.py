@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs of searches that stay loaded: the verifier takes longer than a trial does.
+
+They are apart from what ``State.load_kept`` keeps, so that many candidates never push out the
+program that is live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.state import State
+from iridescent_xdp.template import Template
+
+KEPT = 128  # more than can be needed at the same time: every arm, and what stands around them
+
+
+class KeptPrograms:
+    """Loaded programs by code and arm number, the latest KEPT; they belong to this object."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._programs: OrderedDict[tuple[bytes, int], Program] = OrderedDict()
+
+    def load(
+        self, insns: bytes, name: str, *, arm: int = 0, template: Template | None = None
+    ) -> Program:
+        """The caller does not close it. Raises VerifierError."""
+        key = (hashlib.sha256(insns).digest(), arm)
+        if key not in self._programs:
+            self._programs[key] = self._state.load(insns, name, template=template, arm=arm)
+        self._programs.move_to_end(key)
+        while len(self._programs) > KEPT:
+            self._programs.popitem(last=False)[1].close()
+        return self._programs[key]
+
+    def close(self) -> None:
+        """Give all of them back, before the state is closed."""
+        for program in self._programs.values():
+            program.close()
+        self._programs.clear()
