@@ -181,3 +181,8 @@ def test_an_unknown_name() -> None:
 
 def test_names() -> None:
     assert all(mix_of(name).name == name for name in NAMED)
+
+
+def test_the_example() -> None:
+    mix = read_mix(Path(__file__).parents[2] / "examples" / "traffic.toml")
+    assert sum(kind.count for kind in plan_mix(mix, 1_200, pps=10_000).kinds) == 1_200

@@ -11,6 +11,7 @@ machine without the pktgen module, over a veth pair.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -86,8 +87,13 @@ class FrameSource:
 
     def start(self) -> None:
         self._before = self._generator.sent
-        self._thread = threading.Thread(target=self._generator.send, args=(self._count,))
+        self._thread = threading.Thread(target=self._send)
         self._thread.start()
+
+    def _send(self) -> None:
+        while (left := self._count - (self._generator.sent - self._before)) > 0:
+            with contextlib.suppress(InterruptedError):  # of a test run, by any signal
+                self._generator.send(left)
 
     @property
     def busy(self) -> bool:

@@ -44,7 +44,8 @@ def test_a_search_comes_to_its_winner(rig: Rig, site: Site, traffic: Traffic) ->
         assert sum(verdicts(controller).values()) == sent, "a packet was lost or counted twice"
         assert events.named("decision") and events.named("space")
         rows = [row for row in summary.rows if row.status == "measured"]
-        assert rows and not [row for row in summary.rows if row.status == "refused"]
+        assert rows, f"nothing was measured: {summary.rows}, {events.lines}"
+        assert not [row for row in summary.rows if row.status == "refused"]
         live = controller.live_variant
         assert live == (summary.winner or controller.plan.generic)
         ratios = times_generic_takes(rig, controller, live, kind)
