@@ -80,11 +80,14 @@ class FlowView:
 
 def concentration(flows: Flows) -> Group:
     """How the packets after the first CHOOSERS divide among flows as those ranked them."""
-    chosen = _heaviest(flows[:CHOOSERS])
+    chosen, counts = np.unique(flows[:CHOOSERS], return_counts=True)
+    rank = np.empty(len(chosen), dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(chosen))
     counted = flows[CHOOSERS:]
-    within = [int(np.isin(counted, chosen[:rank]).sum()) for rank in (*RANKS, len(chosen))]
-    counts = np.diff([0, *within, len(counted)])
-    return Group(names=FLOWS, counts=tuple(int(c) for c in counts))
+    place = np.minimum(np.searchsorted(chosen, counted), len(chosen) - 1)
+    group = np.searchsorted(RANKS, rank[place], side="right")
+    group[chosen[place] != counted] = len(FLOWS) - 1
+    return _counted(FLOWS, group)
 
 
 def _heaviest(flows: Flows) -> Flows:

@@ -156,10 +156,18 @@ def hellinger(p: Counts, q: Counts) -> Counts:
 
 def chi_squares(p: Counts, q: Counts) -> tuple[Counts, Counts]:
     """As ``hellinger``: the statistics, as if packets were independent, and their degrees of
-    freedom: categories that either has, less one."""
-    size = p.sum() * q.sum(axis=1) / (p.sum() + q.sum(axis=1))
-    degrees = np.maximum(1.0, np.count_nonzero(p + q, axis=1) - 1)
-    return 8 * size * hellinger(p, q) ** 2, degrees
+    freedom: categories that either has, less one.
+
+    A category counts by its term of ``8 H^2 n m / (n + m)`` or of Pearson's statistic, whichever
+    is less: of a rare category the first makes much of a count of 0, the second of a count of 5.
+    """
+    n, m = p.sum(), q.sum(axis=1, keepdims=True)
+    roots = 4 * n * m / (n + m) * np.square(np.sqrt(p / n) - np.sqrt(q / m))
+    both = p + q
+    some = both > 0
+    pearson = np.square(np.sqrt(m / n) * p - np.sqrt(n / m) * q) / np.where(some, both, 1.0)
+    degrees = np.maximum(1.0, np.count_nonzero(some, axis=1) - 1)
+    return np.minimum(roots, pearson).sum(axis=1), degrees
 
 
 def normal_scores(statistics: Counts, degrees: Counts) -> Counts:

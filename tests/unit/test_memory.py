@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from iridescent_xdp.adapt.memory import ENOUGH_PACKETS, ROWS, Context, Memory
+from iridescent_xdp.adapt.memory import ENOUGH_PACKETS, Context, Memory
 from iridescent_xdp.adapt.signature import MISSES, Signature
 from iridescent_xdp.config.model import InterfaceConfig, SearchConfig
 from iridescent_xdp.errors import StateError
@@ -122,13 +122,14 @@ def test_what_a_context_is_made_of() -> None:
     assert len({HERE.key, *(Context.of(other).key for other in others)}) == 4
 
 
-def test_its_size_is_bounded(path: Path) -> None:
+def test_its_size_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iridescent_xdp.adapt.memory.ROWS", 20)
     with Memory(path) as memory:
-        for number in range(ROWS + 5):
+        for number in range(25):
             context = dataclasses.replace(HERE, tables=str(number))
             memory.remember(workload(1, 800), variant(0), GAIN, context)
-        assert len(memory) == ROWS
-        for number, known in ((4, False), (5, True), (ROWS + 4, True)):
+        assert len(memory) == 20
+        for number, known in ((4, False), (5, True), (24, True)):
             context = dataclasses.replace(HERE, tables=str(number))
             assert (memory.recall(workload(1, 800), context) is not None) == known
 
