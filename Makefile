@@ -3,6 +3,7 @@
 # make demo    a search under traffic on this machine, in under 90 s
 # make test    linters, types, tests; the kernel tests want root or sudo
 # make bench   every suite; SUITE=compile for one, ARGS="--quick --json FILE" to pass options
+# make vm-smoke, vm-test, vm-matrix   in QEMU, with Debian's kernels (docs/vm.md); ARGS="--kernel 6.12"
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.setup
@@ -15,7 +16,7 @@ elif command -v sudo >/dev/null; then exec sudo -E env PYTHONDONTWRITEBYTECODE=1
 else echo "make $@: this needs root: run it as root, or install sudo" >&2; exit 5; fi
 endef
 
-.PHONY: setup demo test lint unit kernel bench clean
+.PHONY: setup demo test lint unit kernel bench vm-smoke vm-test vm-matrix clean
 
 setup: $(STAMP)
 	@:
@@ -42,6 +43,10 @@ kernel: unit
 
 bench: setup
 	@$(call as_root,$(BIN)/iridescent bench $(SUITE) $(ARGS))
+
+vm-smoke vm-test vm-matrix: setup
+	@scripts/setup-vm.sh
+	@$(call as_root,env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m vagrant.vm $(@:vm-%=%) $(ARGS))
 
 clean:
 	rm -rf .venv build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

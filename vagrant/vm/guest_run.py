@@ -95,9 +95,7 @@ def _run(image: Image, job: Job, folder: Path, accel: str) -> Outcome:
             _follow(process, machine, job, watch)
     finally:
         machine.tree.unlink()
-    return Outcome(
-        exit_code=_exit_code(machine), folder=folder, accel=accel, seconds=watch.seconds
-    )
+    return Outcome(exit_code=_exit_code(machine), folder=folder, accel=accel, seconds=watch.seconds)
 
 
 def _machine(image: Image, job: Job, folder: Path, accel: str) -> Machine:
@@ -153,9 +151,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _follow(
-    process: subprocess.Popen[bytes], machine: Machine, job: Job, watch: Stopwatch
-) -> None:
+def _follow(process: subprocess.Popen[bytes], machine: Machine, job: Job, watch: Stopwatch) -> None:
     """Until QEMU ends: show what the command says, look out for a panic and for the time."""
     console, tail, boot, began = b"", Tail(machine.console), 0, 0.0
     said = Tail(machine.results / "command-boot1.log")

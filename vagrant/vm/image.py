@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Disk images from Debian packages, made once and kept by a digest of what they are made from.
 
-A *base* is a Debian release with everything that ``provision.sh`` installs, as a tar file. An *image*
-is a base with one kernel and its headers: an ext4 file system, and kernel and initrd beside it.
+A *base* is a Debian release with everything that ``provision.sh`` installs, as a tar file. An
+*image* is a base with one kernel and its headers: an ext4 file system, kernel and initrd beside it.
 Whatever fails leaves nothing behind but the log.
 """
 
@@ -118,7 +118,7 @@ def _base(release: str, cache: Path, scratch: Path, steps: Steps, rebuild: bool)
     command = (
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar"),
         *(f"--include={','.join(INCLUDE)}", f"--customize-hook={GUEST / 'base.sh'}"),
-        *(release, built, *sources(release)),
+        *(release, str(built), *sources(release)),
     )
     settings = {"VM_TREE": str(tree), "VM_WHEELS": str(wheels)}
     steps.run(f"Debian {release} with provision.sh", command, _environment(scratch, settings))
@@ -133,7 +133,7 @@ def _build_image(kernel: Kernel, version: str, base: Path, scratch: Path, steps:
     command = (
         *("mmdebstrap", "--mode=root", "--variant=custom", "--format=directory"),
         *("--skip=update,setup,cleanup", f'--setup-hook=tar -C "$1" -xf {base}'),
-        *(f"--customize-hook={GUEST / 'kernel.sh'}", kernel.release, system),
+        *(f"--customize-hook={GUEST / 'kernel.sh'}", kernel.release, str(system)),
         *sources(kernel.release),
     )
     settings = {
@@ -148,11 +148,8 @@ def _build_image(kernel: Kernel, version: str, base: Path, scratch: Path, steps:
     for name, target in (("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")):
         shutil.copyfile(system / "boot" / f"{name}-{release}", result / target)
     size = _used_bytes(system) + FREE_BYTES
-    steps.run(
-        "disk image",
-        ("mke2fs", "-q", "-t", "ext4", "-L", "iridescent", "-d", system)
-        + (result / "disk.ext4", f"{size >> 20}M"),
-    )
+    disk = (result / "disk.ext4", f"{size >> 20}M")
+    steps.run("disk image", ("mke2fs", "-q", "-t", "ext4", "-d", system, *disk))
     shutil.rmtree(system)
     facts = {"release": release, "version": version, "package": kernel.package}
     (result / "image.json").write_text(json.dumps(facts | {"suite": kernel.suite}, indent=1))

@@ -47,7 +47,7 @@ def fetch_wheels(release: str, target: Path, steps: Steps) -> None:
     """Download wheels into ``target`` with this machine's pip and its configuration."""
     pip = (sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet")
     choice = ("--only-binary", ":all:", "--python-version", python_of(release))
-    command = (*pip, *choice, "--dest", target, *dict.fromkeys(requirements()))
+    command = (*pip, *choice, "--dest", str(target), *dict.fromkeys(requirements()))
     steps.run(f"wheels for Python {python_of(release)}", command)
 
 
@@ -89,7 +89,7 @@ def _lines(kernel: Kernel) -> list[str]:
 
 def _of_suite(origin: str, kernel: Kernel) -> bool:
     """Whether a line of ``madison`` is from the suite; a release has updates and security too."""
-    suite = origin.split()[1].split("/")[0]
+    suite = origin.split()[1].partition("/")[0]
     if kernel.suite != kernel.release:
         return suite == kernel.suite
     return suite in (kernel.release, f"{kernel.release}-updates", f"{kernel.release}-security")

@@ -14,7 +14,7 @@ ACCELERATORS = {
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
 }
 WIRES = ("tap", "hub")
-# interface of the guest: hardware address (guest/run.sh finds it by that), and where it is plugged in
+# interface of the guest, and the hardware address by which guest/run.sh finds it
 VIRTIO_NICS = {"dut0": "02:1d:00:00:00:01", "gen0": "02:1d:00:00:00:02"}
 E1000E_NICS = {"dut1": "02:1d:00:00:00:11", "gen1": "02:1d:00:00:00:12"}
 _VIRTIO_HUB, _E1000E_HUB = 0, 1

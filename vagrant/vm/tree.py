@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The work tree as one tar file, which the guest reads from a disk as if it were a tape.
 
-It is what git would take: committed or not, without what it ignores. Nothing of this machine (owner,
-cache, virtual environment) goes along.
+It is what git would take: committed or not, without what it ignores. Nothing of this machine
+(owner, cache, virtual environment) goes along.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def tree_files(root: Path = ROOT) -> list[str]:
     try:
         done = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError as error:
-        raise VmError("git is missing, which lists the work tree", cure="apt install git") from error
+        raise VmError(
+            "git is missing, which lists the work tree", cure="apt install git"
+        ) from error
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise VmError(f"git cannot list {root}: {' '.join(reason)}")

@@ -3,9 +3,9 @@
 
     unshare --net python -m vagrant.vm.wires RUN_FOLDER QEMU ARGUMENTS...
 
-Two TAP devices with several queues, in a bridge that knows nothing else. The namespace and all in it is
-gone when this process is, however it ends. What the cable lost is written to ``wire.json``; ``tcpdump``,
-where the host has it, records the cable.
+Two TAP devices with several queues, in a bridge that knows nothing else. The namespace and all in
+it is gone when this process is, however it ends. What the cable lost is written to ``wire.json``;
+``tcpdump``, where the host has it, records the cable.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from pyroute2 import IPRoute
 
@@ -106,10 +107,10 @@ def _capture(folder: Path, name: str) -> Iterator[None]:
             process.wait()
 
 
-def _child(command: Sequence[str], **streams: object) -> subprocess.Popen[bytes]:
+def _child(command: Sequence[str], stderr: IO[str] | None = None) -> subprocess.Popen[bytes]:
     """A process that is killed when this one dies."""
     words = ("setpriv", "--pdeathsig", "KILL", "--", *command)
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, **streams)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=stderr)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     folder, command = Path(arguments[0]), list(arguments[1:])
     names = list(VIRTIO_NICS)
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)

@@ -38,6 +38,14 @@ wire gen gen0 02:1d:00:00:00:02
 wire dut dut1 02:1d:00:00:00:11
 wire gen gen1 02:1d:00:00:00:12
 
+# e1000e negotiates for a few seconds
+for nic in dut/dut0 dut/dut1 gen/gen0 gen/gen1; do
+	for _ in $(seq 100); do
+		[ "$(ip netns exec "${nic%/*}" cat "/sys/class/net/${nic#*/}/carrier")" = 1 ] && break
+		sleep 0.2
+	done
+done
+
 uname -r >/results/kernel-release
 : >"/results/started-$VM_BOOT"
 echo "iridescent-vm: boot $VM_BOOT, Linux $(uname -r): $(head -c 200 .vm/command)"

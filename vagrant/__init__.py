@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Virtual machines: a Vagrantfile for people, and a plain QEMU runner (``vagrant.vm``)."""
