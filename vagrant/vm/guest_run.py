@@ -28,6 +28,7 @@ BOOT_S = {"kvm": 60.0, "tcg": 300.0}
 SILENT_S = 20.0  # a kernel that runs under KVM says something within that
 _TICK_S, _LAST_WORDS_S, _STOP_S = 0.2, 2.0, 10.0
 _MAX_BOOTS = 5
+PID_FILE = "pid"  # of QEMU's process group, while it runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +133,12 @@ def _started(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
             stderr=log,
             start_new_session=True,
         )
-    (machine.run / "pid").write_text(f"{process.pid}\n")
+    (machine.run / PID_FILE).write_text(f"{process.pid}\n")
     try:
         yield process
     finally:
         _stop(process)
-        (machine.run / "pid").unlink()
+        (machine.run / PID_FILE).unlink()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -170,15 +171,16 @@ def _follow(process: subprocess.Popen[bytes], machine: Machine, job: Job, watch:
     console += tail.read()
     if job.show:
         _show(said.read())
-    _check_end(process, machine, console)
+    check_end(process.poll(), machine.accel, console, machine.run)
 
 
 def _check_time(machine: Machine, job: Job, console: bytes, *, boot: int, spent: float) -> None:
     if machine.accel == "kvm" and not console and spent > SILENT_S:
         raise KvmUnusableError(f"because the guest said nothing for {SILENT_S:.0f} s under KVM")
     done = boot > 0 and (machine.results / f"exit-code-{boot}").exists()
-    limit = job.timeout_s if boot and not done else BOOT_S[machine.accel]
-    if spent <= limit + (job.timeout_s if done else 0):
+    limit = job.timeout_s if boot else BOOT_S[machine.accel]
+    limit += BOOT_S[machine.accel] if done else 0.0  # to shut down, and to boot again
+    if spent <= limit:
         return
     doing = "did not boot" if not boot else "did not shut down" if done else "hangs"
     raise GuestHangError(
@@ -188,17 +190,18 @@ def _check_time(machine: Machine, job: Job, console: bytes, *, boot: int, spent:
     )
 
 
-def _check_end(process: subprocess.Popen[bytes], machine: Machine, console: bytes) -> None:
+def check_end(code: int | None, accel: str, console: bytes, folder: Path) -> None:
+    """Raise what a guest's end means; ``code`` is QEMU's, ``folder`` has its log."""
     if reason := panic_reason(console):
-        raise GuestPanicError(f"the guest's kernel panicked: {reason}", cure=f"logs: {machine.run}")
-    if process.returncode == 0 and console:
+        raise GuestPanicError(f"the guest's kernel panicked: {reason}", cure=f"logs: {folder}")
+    if code == 0 and console:
         return
-    said = (machine.run / "qemu.log").read_text(errors="replace").strip()
-    if machine.accel == "kvm" and not console:
-        first = said.splitlines()[0] if said else f"QEMU ended with {process.returncode}"
+    said = (folder / "qemu.log").read_text(errors="replace").strip()
+    if accel == "kvm" and not console:
+        first = said.splitlines()[0] if said else f"QEMU ended with {code}"
         raise KvmUnusableError(f"because KVM does not work ({first})")
-    cause = said.splitlines()[-1] if said else f"exit code {process.returncode}"
-    raise VmError(f"QEMU failed: {cause}", cure=f"logs: {machine.run}")
+    cause = said.splitlines()[-1] if said else f"exit code {code}"
+    raise VmError(f"QEMU failed: {cause}", cure=f"logs: {folder}")
 
 
 def _exit_code(machine: Machine) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 
 import click
 
-from vagrant.vm.guest_run import Job, Outcome, run
+from vagrant.vm.guest_run import PID_FILE, Job, Outcome, run
 from vagrant.vm.host import (
     RUN_BYTES,
     RUN_TOOLS,
@@ -77,9 +78,24 @@ def boot(kernel: Kernel, command: str, name: str, settings: Settings, show: bool
         memory_mib=settings.memory_mib,
         show=show,
     )
-    outcome = run(image, job, cache / "runs" / f"{name}-{image.release}", settings.accel)
+    outcome = run(
+        image, job, free_folder(cache / "runs", f"{name}-{image.release}"), settings.accel
+    )
     _tell(outcome)
     return outcome
+
+
+def free_folder(runs: Path, name: str) -> Path:
+    """A folder for a run: that of the last one of this name, unless its guest still runs."""
+    for number in itertools.count(1):
+        folder = runs / (name if number == 1 else f"{name}.{number}")
+        try:
+            pid = int((folder / PID_FILE).read_text())
+        except (FileNotFoundError, ValueError):
+            return folder
+        if not Path(f"/proc/{pid}").exists():  # the runner was killed, and its guest with it
+            return folder
+    raise AssertionError("unreachable")
 
 
 def tally(results: Path) -> Tally:
