@@ -43,13 +43,13 @@ def test_no_room_is_told_before_anything_is_built(tmp_path: Path) -> None:
 
 def test_no_memory() -> None:
     host.require_memory(1536, MEMINFO)
-    with pytest.raises(MissingFeatureError, match="wants 2048 MiB.*2048 MiB are available.*--mem"):
+    with pytest.raises(MissingFeatureError, match=r"wants 2048 MiB.*2048 MiB are available.*--mem"):
         host.require_memory(2048, MEMINFO)
 
 
 def test_root_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(MissingFeatureError, match="a VM needs root.*make vm-smoke"):
+    with pytest.raises(MissingFeatureError, match=r"a VM needs root.*make vm-smoke"):
         host.require_root()
 
 
@@ -107,9 +107,14 @@ def test_every_kernel_is_of_a_release_that_is_known() -> None:
 def test_scratch_is_gone_whatever_happens(tmp_path: Path) -> None:
     left = tmp_path / "building-before"
     left.mkdir()
-    with pytest.raises(KeyboardInterrupt), image._scratch(tmp_path) as folder:
-        (folder / "file").write_text("x")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with image._scratch(tmp_path) as folder:
+            (folder / "file").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,7 +146,7 @@ def test_a_guest_that_hangs_is_told_by_where_it_hangs(machine: Machine) -> None:
     with pytest.raises(GuestHangError, match=r"did not boot .*'Welcome'.*logs: "):
         guest_run._check_time(machine, JOB, b"Welcome\n", boot=0, spent=limit + 1)
     guest_run._check_time(machine, JOB, b"Welcome\n", boot=1, spent=10.0)
-    with pytest.raises(GuestHangError, match="the guest hangs .more than 10 s"):
+    with pytest.raises(GuestHangError, match=r"the guest hangs .more than 10 s"):
         guest_run._check_time(machine, JOB, b"Welcome\n", boot=1, spent=10.5)
     (machine.results / "exit-code-1").write_text("0\n")
     with pytest.raises(GuestHangError, match="did not shut down"):
@@ -150,7 +155,7 @@ def test_a_guest_that_hangs_is_told_by_where_it_hangs(machine: Machine) -> None:
 
 def test_exit_codes_of_all_boots(machine: Machine) -> None:
     results = machine.results
-    with pytest.raises(VmError, match="switched off before the command ended.*'Welcome'"):
+    with pytest.raises(VmError, match=r"switched off before the command ended.*'Welcome'"):
         guest_run._exit_code(machine)
     (results / "exit-code-1").write_text("0\n")
     assert guest_run._exit_code(machine) == 0
@@ -236,7 +241,7 @@ def test_the_table_has_a_row_for_each_feature_and_says_why_one_is_missing() -> N
 
 
 def test_a_feature_nobody_looked_at_is_no_empty_cell() -> None:
-    with pytest.raises(VmError, match="kernel 6.1 did not look at 'link native virtio'"):
+    with pytest.raises(VmError, match=r"kernel 6.1 did not look at 'link native virtio'"):
         markdown([Column(kernel="6.1", release="6.1", required=True, features={})])
 
 
@@ -249,7 +254,7 @@ def test_rows_are_features_that_exist() -> None:
 
 
 def test_a_guest_that_told_nothing(tmp_path: Path) -> None:
-    with pytest.raises(VmError, match="kernel 6.1 told nothing of its features"):
+    with pytest.raises(VmError, match=r"kernel 6.1 told nothing of its features"):
         read_column("6.1", tmp_path)
     (tmp_path / "features.json").write_text("{}")
     with pytest.raises(VmError, match="told nothing"):

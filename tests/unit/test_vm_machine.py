@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import subprocess
 import tarfile
 from pathlib import Path
@@ -36,7 +37,7 @@ def machine(**changes: object) -> Machine:
 
 def options(words: list[str], name: str) -> list[str]:
     """All values of an option."""
-    return [value for option, value in zip(words, words[1:], strict=False) if option == name]
+    return [value for option, value in itertools.pairwise(words) if option == name]
 
 
 @pytest.mark.parametrize(("cpus", "queues"), [(1, 2), (2, 4), (4, 8)])
