@@ -126,11 +126,11 @@ class OutsideConfig(Section):
         examples=[15],
     )
     repetitions: int = Field(
-        default=LEAST_REPETITIONS,
+        default=12,
         ge=LEAST_REPETITIONS,
         le=1_000,
         description=f"an integer from {LEAST_REPETITIONS} to 1000",
-        examples=[LEAST_REPETITIONS],
+        examples=[12],
     )
 
 

@@ -71,15 +71,15 @@ class Prometheus(OutsideObjective):
         answer = _json(body)
         if answer.get("status") != "success":
             raise MeasurementError(f"{self._base} does not answer the query{_complaint(body)}")
-        data = answer.get("data")
-        kind, result = (data.get("resultType"), data.get("result")) if _is(data) else (None, None)
+        data = _table(answer.get("data"))
+        kind, result = data.get("resultType"), data.get("result")
         if kind == "vector" and isinstance(result, list):
             if len(result) != 1:
                 raise MeasurementError(
                     f"the query must give one series, got {len(result)}",
                     cure="aggregate, for example with max() or sum()",
                 )
-            result = result[0].get("value") if _is(result[0]) else None
+            result = _table(result[0]).get("value")
         elif kind != "scalar":
             raise MeasurementError(f"the query must give a vector or a scalar, got {kind}")
         if isinstance(result, list) and len(result) == 2:
@@ -87,16 +87,15 @@ class Prometheus(OutsideObjective):
         raise MeasurementError(f"{self._base} does not speak the API of Prometheus")
 
 
-def _is(value: object) -> bool:
-    return isinstance(value, dict)
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        return _table(json.loads(body))
     except ValueError:  # no JSON, no UTF-8
-        answer = None
-    return answer if isinstance(answer, dict) else {}
+        return {}
 
 
 def _complaint(body: bytes) -> str:

@@ -26,7 +26,7 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
+class Entrant:
     """A loaded program that takes turns; ``number`` is the arm that it counts itself in."""
 
     name: str
@@ -35,7 +35,7 @@ class Player:
 
 
 class Turns:
-    """Measures players by a TurnObjective."""
+    """Measures entrants by a TurnObjective."""
 
     def __init__(
         self,
@@ -46,37 +46,37 @@ class Turns:
         stop: Callable[[], bool] = lambda: False,
         seed: int = 0,
     ) -> None:
-        """``fallback`` is where missed guards continue: it must fit the players' builds."""
+        """``fallback`` is where missed guards continue: it must fit the entrants' builds."""
         self._controller = controller
         self._trials = trials
         self._fallback = fallback
         self._stop = stop
         self._rng = np.random.default_rng(seed)
 
-    def measure(self, objective: TurnObjective, players: Sequence[Player]) -> dict[str, Values]:
-        """``repetitions`` numbers of each player, in the order of the rounds.
+    def measure(self, objective: TurnObjective, entrants: Sequence[Entrant]) -> dict[str, Values]:
+        """``repetitions`` numbers of each entrant, in the order of the rounds.
 
         The first failure ends everything: MeasurementError says whose turn it was.
         """
-        numbers: dict[str, list[float]] = {player.name: [] for player in players}
-        with self._stage(players):
+        numbers: dict[str, list[float]] = {entrant.name: [] for entrant in entrants}
+        with self._stage(entrants):
             for _ in range(objective.repetitions):
-                for place in self._rng.permutation(len(players)):
-                    player = players[place]
-                    numbers[player.name].append(self._turn(objective, player))
+                for place in self._rng.permutation(len(entrants)):
+                    entrant = entrants[place]
+                    numbers[entrant.name].append(self._turn(objective, entrant))
         return {name: np.array(values, dtype=np.float64) for name, values in numbers.items()}
 
-    def _turn(self, objective: TurnObjective, player: Player) -> float:
+    def _turn(self, objective: TurnObjective, entrant: Entrant) -> float:
         controller = self._controller
         version = controller.plan.function.version
-        self._trials.only(FIRST_ARM + player.number)
+        self._trials.only(FIRST_ARM + entrant.number)
         try:
             self._settle(objective.settle_s)
             number = objective.measure(
                 Turn(
                     interface=controller.plan.config.name,
-                    variant=player.name,
-                    packets=lambda: self._packets(player.number),
+                    variant=entrant.name,
+                    packets=lambda: self._packets(entrant.number),
                     stop=self._stop,
                 )
             )
@@ -84,7 +84,7 @@ class Turns:
                 raise MeasurementError("the tables changed, generic code was live meanwhile")
         except MeasurementError as error:
             raise MeasurementError(
-                f"{objective.name} of {player.name}: {error.message}", cure=error.cure
+                f"{objective.name} of {entrant.name}: {error.message}", cure=error.cure
             ) from error
         return number
 
@@ -103,13 +103,13 @@ class Turns:
         return int(rows["packets"].sum()) if rows is not None else 0
 
     @contextmanager
-    def _stage(self, players: Sequence[Player]) -> Iterator[None]:
+    def _stage(self, entrants: Sequence[Entrant]) -> Iterator[None]:
         controller = self._controller
-        for player in players:
-            controller.board.put(FIRST_ARM + player.number, player.program)
+        for entrant in entrants:
+            controller.board.put(FIRST_ARM + entrant.number, entrant.program)
         controller.board.put(FALLBACK, self._fallback)
         try:
-            self._trials.only(FIRST_ARM + players[0].number)
+            self._trials.only(FIRST_ARM + entrants[0].number)
             self._trials.enter()
             yield
         finally:

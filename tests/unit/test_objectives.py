@@ -14,6 +14,7 @@ from iridescent_xdp.config.objective import KINDS, VERDICTS, VerdictCostConfig
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.measure import ArmResult
 from iridescent_xdp.objectives import SharedObjective, TurnObjective, make_objective
+from iridescent_xdp.objectives.base import median_interval
 from iridescent_xdp.objectives.constraints import Footprint, broken
 from iridescent_xdp.objectives.judge import Contender, Judgement, judge
 from iridescent_xdp.objectives.p99 import P99, _drawn_quantiles, quantile_difference
@@ -224,6 +225,30 @@ def test_few_turns_are_not_enough_to_swap() -> None:
     fast = Contender(name="x", deviations=1, measured=few[2])
     found = judge(Throughput(), few[0], few[1], [fast])
     assert found.winner is None and "9 measurements are needed" in found.reason
+
+
+@pytest.mark.parametrize("n", [8, 9, 11, 12, 15, 40])
+def test_the_interval_of_turns_covers_the_median_whatever_the_distribution(n: int) -> None:
+    """A tail that has no mean: tan of a uniform number, whose median is 0."""
+    rng = np.random.default_rng(n)
+    missed = 0
+    for _ in range(1000):
+        effect = median_interval(np.tan(np.pi * (rng.random(n) - 0.5)), "us")
+        missed += not effect.low <= 0 <= effect.high
+    assert missed <= 20  # 10 are expected at most; more than 20 in 1 of 1,000 such tests
+
+
+def test_one_turn_of_twelve_that_was_disturbed_decides_nothing() -> None:
+    rng = np.random.default_rng(4)
+    generic, twin, more = (turns(level, rng) for level in (5e6, 5e6, 6e6))
+    generic[3], more[7] = 0, 0
+    contender = Contender(name="more", deviations=1, measured=more)
+    assert judge(Throughput(), generic, twin, [contender]).winner == "more"
+
+
+def test_without_packets_there_is_no_throughput() -> None:
+    with pytest.raises(MeasurementError, match="no packet came in 9 of 9 turns"):
+        judge(Throughput(), np.zeros(9), np.zeros(9), [])
 
 
 def test_turns_that_differ_in_number_cannot_be_compared() -> None:
