@@ -9,7 +9,7 @@
 #include "iridescent.h"
 #include "cursor.h"
 
-#define SAMPLES		1024 /* on each CPU in one look, at most; a power of two */
+#define SAMPLES		512 /* on each CPU in one look, at most; a power of two */
 #define SLOT_LIVE	61
 #define SLOT_REFERENCE	62 /* the generic code, counted and timed */
 #define SLOT_SENSED	63 /* the live variant, counted and timed */

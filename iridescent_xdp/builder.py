@@ -84,7 +84,7 @@ class Builder:
         return reason
 
     def helper(self, name: str, **points: int) -> tuple[Template, bytes]:
-        """One of the programs around a function: root, dispatcher, observer, generator."""
+        """One of the programs around a function: root, dispatcher, observer, sensor, generator."""
         template = helper_template(name)
         variant = Variant.generic(template.points, points)
         request = Request(template=template, variant=variant, role=Role.STEADY)
@@ -109,5 +109,5 @@ def _nodes(function: Function, made: Mapping[str, Code], version: int) -> Mappin
 
 @lru_cache(maxsize=16)
 def helper_template(name: str) -> Template:
-    """The declarations of root, dispatcher, observer, generator or empty."""
+    """The declarations of root, dispatcher, observer, sensor, generator or empty."""
     return read_template(find_template(name))

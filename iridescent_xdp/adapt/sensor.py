@@ -30,9 +30,10 @@ from iridescent_xdp.live import TablesChangedError
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
 
 SLOT_LIVE, SLOT_REFERENCE, SLOT_SENSED = 61, 62, 63  # bpf/sensor.bpf.c says the same
-LOOK_S = 0.003
-STRETCH = 4  # a look takes so many times longer when packets are few
-WANTED_SAMPLES = 768
+LOOK_S = 0.02  # at most
+SHORTEST_S = 0.002  # packets come in trains; a look should see several
+WANTED_SAMPLES = 512
+WANTED_SEEN = 16 * WANTED_SAMPLES  # packets that a look waits for
 FEWEST = 4  # packets that a look has to expect, else nobody looks
 MAX_GAP_BITS = 16
 
@@ -68,7 +69,7 @@ class Sensor:
     # -- reading ---------------------------------------------------------------------------
 
     def sense(self, seconds: float = LOOK_S) -> Reading:
-        """Look for ``seconds``, up to STRETCH times as long when packets are few.
+        """Look until some thousand packets should have come by, for ``seconds`` at most.
 
         Takes two link updates more (some 8 ms each) unless the link holds the root anyway. Raises
         AttachError when somebody else changed the interface, and OSError when it is gone.
@@ -77,7 +78,7 @@ class Sensor:
         if not packets:
             self._last_ns = time.monotonic_ns()
             return Reading(at_ns=self._last_ns, status=ReadingStatus.FEW)
-        stand_s = min(STRETCH * seconds, max(seconds, WANTED_SAMPLES / max(pps, 1.0)))
+        stand_s = min(seconds, max(SHORTEST_S, WANTED_SEEN / pps))
         if pps * stand_s < FEWEST:
             return self._told(ReadingStatus.FEW)
         try:

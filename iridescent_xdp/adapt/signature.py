@@ -151,7 +151,8 @@ def hellinger(p: Counts, q: Counts) -> Counts:
     """Hellinger distances of counts ``p``, shape (categories,), from each row of ``q``, shape
     (rows, categories); every sum is above 0. Shape (rows,)."""
     difference = np.sqrt(p / p.sum()) - np.sqrt(q / q.sum(axis=1, keepdims=True))
-    return np.sqrt(np.square(difference).sum(axis=1) / 2)
+    squares: Counts = np.square(difference).sum(axis=1)
+    return np.sqrt(squares / 2)
 
 
 def chi_squares(p: Counts, q: Counts) -> tuple[Counts, Counts]:

@@ -63,7 +63,8 @@ class _Dispersion:
         """Never below 1; for a statistic of so many ``degrees`` of freedom."""
         single = max(1.0, (degrees[0] + self._sums[0]) / (degrees[0] + self._degrees[0]))
         known = PRIOR * degrees
-        return np.maximum(single, (single * known + self._sums) / (known + self._degrees))
+        all_: _Floats = np.maximum(single, (single * known + self._sums) / (known + self._degrees))
+        return all_
 
 
 class Track:

@@ -6,13 +6,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import ARP, Dot1Q, Ether
 
 from iridescent_xdp.adapt.reading import Reading, ReadingStatus
 from iridescent_xdp.adapt.sensor import SLOT_LIVE, SLOT_REFERENCE, SLOT_SENSED, Sensor
@@ -24,11 +19,11 @@ from iridescent_xdp.functions.filter_changes import SetRule
 from iridescent_xdp.functions.rules import Rule
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
-from iridescent_xdp.toolchain.base import Role
 from tests.kernel.fixtures import TABLES, counted, packets_per_slot, wait_until
-from tests.kernel.live import Events, generator, operated, plan_for, take
+from tests.kernel.live import generator, operated, plan_for, take
+from tests.kernel.sensing import NO_VALUES, known, looked, sensed, standing
 from tests.unit.packet_model import classify
-from traffic.mix_stream import Stream, expected_counts
+from traffic.mix_stream import expected_counts
 from traffic.mixes import IMIX, Mix, build
 from traffic.testbed import Testbed, inside
 
@@ -62,75 +57,6 @@ def llvm() -> Builder:
     return Builder("llvm")
 
 
-@contextmanager
-def sensed(
-    bed: Testbed,
-    builder: Builder,
-    events: Events | None = None,
-    *,
-    wait: Callable[[float], object] = time.sleep,
-    **values: int,
-) -> Iterator[tuple[Controller, Sensor]]:
-    """A controller whose live variant has ``values``, and a sensor on it."""
-    with operated(bed, builder, plan_for(), events) as controller:
-        variant = controller.plan.generic.with_values(**values)
-        if values:
-            code = builder.variant(controller.plan.function, variant, Role.STEADY)
-            controller.swap(variant, code, reason="a test")
-        with inside(bed.dut):
-            sensor = Sensor(controller, wait=wait)
-        with sensor:
-            yield controller, sensor
-
-
-def standing(controller: Controller) -> tuple[int, ...]:
-    """What the link and the slots hold, as the kernel says."""
-    board = controller.board
-    return (board.link.info.prog_id, *(board.holds(slot) for slot in range(64)))
-
-
-def looked(sensor: Sensor, packets: int) -> Signature:
-    """The signature of at least so many sampled packets."""
-    found = Signature()
-
-    def enough() -> bool:
-        nonlocal found
-        found += sensor.sense().signature
-        return found.packets >= packets
-
-    wait_until(enough, f"{packets} sampled packets")
-    return found
-
-
-def known(stream: Stream) -> dict[str, Counter[str]]:
-    """Packets of one round of the stream by group and category, as scapy reads them."""
-    found: dict[str, Counter[str]] = {
-        name: Counter() for name in ("family", "transport", "tags", "size", "opening", "verdict")
-    }
-    times = expected_counts(stream, 0, len(stream.sequence))
-    for data, count in zip(stream.packets, times, strict=True):
-        packet, n = Ether(data), int(count)
-        ip = packet.getlayer(IP) or packet.getlayer(IPv6)
-        family = "ipv4" if IP in packet else "ipv6" if IPv6 in packet else "other"
-        found["family"]["arp" if ARP in packet else family] += n
-        tags, inner = 0, packet.payload
-        while isinstance(inner, Dot1Q):
-            tags, inner = tags + 1, inner.payload
-        found["tags"][("untagged", "one tag", "two tags")[tags]] += n
-        number = ip.proto if IP in packet else ip.nh if ip is not None else -1
-        transport = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp"}.get(number, "other")
-        found["transport"][transport] += n
-        opens = TCP in packet and packet[TCP].flags.S and not packet[TCP].flags.A
-        found["opening"]["opens" if opens else "other"] += n
-        limit = next((s for s in (64, 128, 256, 512, 1024, 1514) if len(data) <= s), 0)
-        found["size"][f"to {limit}" if limit else "larger"] += n
-        _, verdict = classify(
-            data, TABLES.rules, allow=TABLES.allow, deny=TABLES.deny, default_action="drop"
-        )
-        found["verdict"][verdict] += n
-    return found
-
-
 @pytest.mark.parametrize(
     "toolchain", [pytest.param(n, marks=pytest.mark.needs(toolchain=n)) for n in ("llvm", "bcc")]
 )
@@ -152,7 +78,7 @@ def test_the_signature_of_known_traffic(bed: Testbed, toolchain: str) -> None:
 def test_every_packet_is_counted_through_looks(bed: Testbed, builder: Builder) -> None:
     """Guards are missed all the while; link and slots are as before after each look."""
     with (
-        sensed(bed, builder, **NARROW) as (controller, sensor),
+        sensed(bed, builder, values=NARROW) as (controller, sensor),
         generator(bed, builder, MIXED) as source,
     ):
         source.send(FIRST)
@@ -259,9 +185,9 @@ def test_it_steps_aside(bed: Testbed, builder: Builder, what: str) -> None:
         meanwhile(held[0], what)
         after.append(standing(held[0]))
 
-    values = NARROW if what == "change" else {}  # tables change under generic code at once
+    values = NARROW if what == "change" else NO_VALUES  # tables change under generic code at once
     with (
-        sensed(bed, builder, wait=wait, **values) as (controller, sensor),
+        sensed(bed, builder, wait=wait, values=values) as (controller, sensor),
         generator(bed, builder, PLAIN) as source,
     ):
         held.append(controller)

@@ -15,7 +15,7 @@ from iridescent_xdp.statistics import bucket_of
 
 LOOK_NS = 125_000_000
 FULL_PPS = 5e6
-SAMPLES = 768  # in one look, at full load and a good while below
+SAMPLES = 512  # in one look, at full load and a good while below
 
 CATEGORIES = {
     "family": FAMILIES,
@@ -39,6 +39,10 @@ USUAL = {
 }
 
 
+Shares = Mapping[str, tuple[float, ...]]  # by group
+NOTHING: Shares = {}
+
+
 @dataclass(kw_only=True)
 class Model:
     """``dispersion``: how much more than independent packets the counts vary. Times are lognormal
@@ -49,14 +53,16 @@ class Model:
     live_ns: float = 55.0
     generic_ns: float = 135.0
     host: float = 0.05
-    shares: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: dict(USUAL))
+    shares: Shares = field(default_factory=lambda: dict(USUAL))
     timed: bool = True
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         self._at_ns = 0
 
-    def reading(self, load: float = 1.0, samples: int | None = None, **changed: object) -> Reading:
+    def reading(
+        self, changed: Shares = NOTHING, *, load: float = 1.0, samples: int | None = None
+    ) -> Reading:
         """One look at ``load`` (1 is FULL_PPS); ``changed`` are other shares, by group."""
         self._at_ns += LOOK_NS
         pps = load * FULL_PPS

@@ -24,7 +24,7 @@ from iridescent_xdp.functions.rules import Rule
 from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
-from tests.unit.shift_model import USUAL, Model
+from tests.unit.shift_model import NOTHING, USUAL, Model, Shares
 
 RULES = (Rule(source=ip_network("10.1.0.0/16"), action="drop"),)
 GAIN = Effect(value=40.0, low=38.0, high=42.0, n=30, unit="ns")
@@ -49,13 +49,13 @@ def variant(number: int) -> Variant:
     return PLAN.generic.with_values(vlan_depth=number)
 
 
-def workload(seed: int = 0, samples: int = 4000, **shares: tuple[float, ...]) -> Signature:
+def workload(seed: int = 0, shares: Shares = NOTHING, samples: int = 4000) -> Signature:
     model = Model(seed=seed, dispersion=1.0, timed=False)
-    return model.reading(samples=samples, **shares).signature
+    return model.reading(shares, samples=samples).signature
 
 
-IPV6 = (0.0, 0.01, 0.19, 0.8)
-TAGGED = (0.1, 0.9, 0.0)
+IPV6 = {"family": (0.0, 0.01, 0.19, 0.8)}
+TAGGED = {"tags": (0.1, 0.9, 0.0)}
 
 
 @pytest.fixture
@@ -72,15 +72,15 @@ def memory(path: Path) -> Iterator[Memory]:
 def test_the_nearest_workload_is_recalled(memory: Memory) -> None:
     assert memory.recall(workload(), HERE) is None
     memory.remember(workload(1), variant(0), GAIN, HERE)
-    memory.remember(workload(2, family=IPV6), variant(1), None, HERE)
-    memory.remember(workload(3, tags=TAGGED), variant(2), GAIN, HERE)
-    for wanted, shares in ((0, {}), (1, {"family": IPV6}), (2, {"tags": TAGGED})):
+    memory.remember(workload(2, IPV6), variant(1), None, HERE)
+    memory.remember(workload(3, TAGGED), variant(2), GAIN, HERE)
+    for wanted, shares in ((0, NOTHING), (1, IPV6), (2, TAGGED)):
         for seed, samples in ((10, 4000), (11, 768)):
-            found = memory.recall(workload(seed, samples, **shares), HERE)
+            found = memory.recall(workload(seed, shares, samples), HERE)
             assert found is not None
             assert found.variant == variant(wanted)
             assert found.gain == (None if wanted == 1 else GAIN)
-    assert memory.recall(workload(12, family=IPV6, tags=TAGGED), HERE) is None
+    assert memory.recall(workload(12, {**IPV6, **TAGGED}), HERE) is None
     assert memory.recall(workload(13, samples=ENOUGH_PACKETS // 2), HERE) is None
 
 
@@ -88,7 +88,7 @@ def test_what_is_live_does_not_matter(memory: Memory) -> None:
     """Misses depend on the variant, and kept flows on the traffic before."""
     memory.remember(workload(1), variant(0), GAIN, HERE)
     passing = {MISSES + "vlan_depth": (0.9, 0.1), "kept": (0.0, 1.0)}
-    assert memory.recall(workload(2, **passing), HERE) is not None
+    assert memory.recall(workload(2, passing), HERE) is not None
 
 
 def test_the_same_workload_is_remembered_once(memory: Memory) -> None:
@@ -100,7 +100,7 @@ def test_the_same_workload_is_remembered_once(memory: Memory) -> None:
     assert memory.forget(found.number) == 1
     assert memory.recall(workload(3), HERE) is None
     memory.remember(workload(1), variant(0), GAIN, HERE)
-    memory.remember(workload(1, tags=TAGGED), variant(0), GAIN, HERE)
+    memory.remember(workload(1, TAGGED), variant(0), GAIN, HERE)
     assert memory.forget() == 2 and len(memory) == 0
 
 
@@ -127,11 +127,11 @@ def test_its_size_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with Memory(path) as memory:
         for number in range(25):
             context = dataclasses.replace(HERE, tables=str(number))
-            memory.remember(workload(1, 800), variant(0), GAIN, context)
+            memory.remember(workload(1, samples=800), variant(0), GAIN, context)
         assert len(memory) == 20
         for number, known in ((4, False), (5, True), (24, True)):
             context = dataclasses.replace(HERE, tables=str(number))
-            assert (memory.recall(workload(1, 800), context) is not None) == known
+            assert (memory.recall(workload(1, samples=800), context) is not None) == known
 
 
 KILLED = """
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_set_aside(path: Path, damage: str) -> None:
 def test_two_users_of_one_file(path: Path) -> None:
     with Memory(path) as first, Memory(path) as second:
         first.remember(workload(1), variant(0), GAIN, HERE)
-        second.remember(workload(1, tags=TAGGED), variant(1), GAIN, HERE)
+        second.remember(workload(1, TAGGED), variant(1), GAIN, HERE)
         assert len(first) == len(second) == 2
 
 
