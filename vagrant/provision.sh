@@ -39,7 +39,7 @@ if [ -n "$missing" ]; then
 fi
 
 # the same set-up as on any machine: compilers, bcc, headers, .venv
-"$PROJECT/scripts/setup.sh"
+IRIDESCENT_NO_BROWSER=1 "$PROJECT/scripts/setup.sh"
 
 printf '%s\n' $MODULES >/etc/modules-load.d/iridescent.conf
 printf 'net.core.bpf_jit_enable=1\n' >/etc/sysctl.d/60-iridescent.conf

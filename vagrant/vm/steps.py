@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +17,9 @@ import click
 from vagrant.vm.errors import VmError
 
 _ERROR_LINE = re.compile(r"^(E:|ERROR|error|fatal|.*Error:|setup:|provision:.*needs)", re.MULTILINE)
+# killed with this process; what it mounts is seen by nobody else, and gone when it is
+_PREFIX = ("setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--")
+_STOP_S = 10.0
 NO_SPACE = "No space left on device"
 
 
@@ -34,17 +40,19 @@ class Steps:
         with self.log.open("a") as log:
             log.write(f"+ {' '.join(map(str, command))}\n")
             log.flush()
+            process = subprocess.Popen(
+                (*_PREFIX, *map(str, command)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
             try:
-                code = subprocess.run(
-                    ("setpriv", "--pdeathsig", "TERM", "--", *map(str, command)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=env,
-                    check=False,
-                ).returncode
+                code = process.wait()
             except BaseException:
                 click.echo("stopped", err=True)
+                _stop(process)
                 raise
         click.echo("failed" if code else f"{time.monotonic() - started:.0f} s", err=True)
         if code:
@@ -56,3 +64,12 @@ class Steps:
             return NO_SPACE
         found = [line for line in said.splitlines() if _ERROR_LINE.match(line)]
         return found[0] if found else f"exit code {code}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """All of its session: politely, so that it removes its temporary files, then not."""
+    for number, wait_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
