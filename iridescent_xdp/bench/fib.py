@@ -2,7 +2,8 @@
 """The router's winner against a forwarder on the kernel's own tables, as xdp-forward is one.
 
 Both have the same routes, the kernel in the tables of a namespace, and meet the same packets; every
-byte that comes out is compared before anything is timed.
+byte that comes out is compared before anything is timed. A third one is the router that asks the
+kernel itself (``lookup = fib``), over routes mirrored from that namespace.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.functions.base import Function
+from iridescent_xdp.functions.router_tables import RouterTables
+from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.preflight import on_cpu
@@ -33,7 +36,7 @@ from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
-from traffic.testbed import Testbed, inside
+from traffic.testbed import DUT_SIDE, Testbed, inside
 
 PASSES, ROUTES = 4, 1000
 XDP_REDIRECT = 4
@@ -50,26 +53,33 @@ _SYSCTLS = (
 
 
 def fib(options: Options) -> list[Result]:
-    """Program time of both, and ``peer_ratio``."""
+    """Program time of all three and of the generic router; ``peer_ratio``; and ``asking_ratio``, the
+    generic router's time, with the trie, over that of the router that asks the kernel."""
     case, builder = Case(suite="peers", name="router/fib"), Builder("llvm")
     subject = RouterSubject(ROUTES)
     stream = subject.stream("low")
     with Testbed() as testbed, inside(testbed.dut), on_cpu(cpus()[1]):
         egress = _kernel_routes()
+        mirrored = RouterTables(from_kernel=True, ingress=DUT_SIDE)
         with (
+            _receiver(builder),
             _forwarder(builder, egress) as theirs,
             Rig(builder, subject, subject.tables(egress)) as rig,
+            Rig(builder, subject, mirrored) as mirror,
             StreamTimer(builder, stream) as timer,
         ):
             winner = rig.load(find_winner(rig, timer, options, f"peers/{case.name}"))
-            _same_packets(winner, theirs, stream)
+            asking = mirror.load(mirror.changed({"lookup": "fib"}))
+            for other in (theirs, asking):
+                _same_packets(winner, other, stream)
             timer.repeat *= options.pick(PASSES, 1)
             options.tell(f"peers/{case.name}: against xdp_forward")
-            programs = {"winner": winner, "peer": theirs, "generic": rig.generic}
+            programs = {"winner": winner, "peer": theirs, "generic": rig.generic, "asking": asking}
             times = timer.rounds(programs, options.pick(25, 5))
     options.winners[f"peers/{case.name} (peer)"] = "xdp_forward"
     return [
         case.of("peer_ratio", ratio(times["peer"], times["winner"])),
+        case.of("asking_ratio", ratio(times["generic"], times["asking"])),
         *(case.median(f"{name}_ns", "ns", values) for name, values in times.items()),
     ]
 
@@ -106,6 +116,19 @@ def _kernel_routes() -> Egress:
 
 def _gateways(hop: int) -> dict[int, str]:
     return {version: text.format(hop + 1) for version, text in _GATEWAYS.items()}
+
+
+@contextmanager
+def _receiver(builder: Builder) -> Iterator[None]:
+    """A program at the other end of the interface: without one, nothing can be sent there."""
+    template = read_template(BENCH / "sink.bpf.c")
+    code = builder.variant(Function(template), Variant.generic(template.points), Role.STEADY)
+    with ExitStack() as stack:
+        state = State.create(template)
+        stack.callback(state.close)
+        program = stack.enter_context(state.load(code, "sink"))
+        stack.callback(Link.attach(program, find_interface(PEER), "native").close)
+        yield
 
 
 @contextmanager
