@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from iridescent_xdp.bench.adapt import adapt
 from iridescent_xdp.bench.compile import compile_times
 from iridescent_xdp.bench.functions import functions
 from iridescent_xdp.bench.guards import guards
@@ -25,5 +26,6 @@ SUITES: Mapping[str, Suite] = {
     "guards": guards,
     "overhead": overhead,
     "search": search,
+    "adapt": adapt,
     "cache": verdict_cache,
 }

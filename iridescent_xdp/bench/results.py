@@ -89,6 +89,18 @@ NEEDS: Mapping[tuple[str, ...], Need] = {
     ("overhead", "steady_pct"): _at_most(2),
     ("search", "right_share"): Need(bound=0.9),
     ("search", "false_swaps"): _at_most(0),
+    ("adapt", "converge_s"): _at_most(0.7),
+    ("adapt", "right_of_30"): Need(bound=29),
+    ("adapt", "false_swaps"): _at_most(1),
+    ("adapt", "detect_ms_p50"): _at_most(200),
+    ("adapt", "detect_ms_p99"): _at_most(1000),
+    ("adapt", "recall_ms"): _at_most(150),
+    ("adapt", "false_alarms"): _at_most(0),
+    ("adapt", "regret_pct"): _at_most(2),
+    ("adapt", "oracle_share"): Need(bound=0.95),
+    ("adapt", "vs_fixed"): Need(bound=1),
+    ("adapt", "adversarial", "vs_generic"): Need(bound=0.98),
+    ("adapt", "large_space_hits"): Need(bound=8),
 }
 
 

@@ -29,13 +29,13 @@ def find_winner(rig: Rig, timer: StreamTimer, options: Options, where: str) -> V
     rig.learn(timer)
     repeat, timer.repeat = timer.repeat, SEQUENCE
     space = space_of(rig, options)
-    hunt = _Hunt(rig, timer, options)
+    hunt = Hunt(rig, timer, options)
     if space.size <= MANY:
         options.tell(f"{where}: {space.size} variants by the stream's clock")
         hunt.measure(candidates(rig, space, options))
     else:
         options.tell(f"{where}: a walk through {space.size} variants by the stream's clock")
-        hunt.walk(space)
+        hunt.walk(space, rig.changed(rig.subject.narrow))
     best = hunt.best()
     timer.repeat = repeat
     options.winners[where] = rig.label(best)
@@ -69,7 +69,7 @@ def candidates(rig: Rig, space: Space, options: Options) -> list[Variant]:
     return found
 
 
-class _Hunt:
+class Hunt:
     """Times of variants that were measured."""
 
     def __init__(self, rig: Rig, timer: StreamTimer, options: Options) -> None:
@@ -96,11 +96,10 @@ class _Hunt:
             return False
         return True
 
-    def walk(self, space: Space) -> None:
-        """From the corner in which everything is narrow, one point at a time."""
-        rig, options = self._rig, self._options
-        here = rig.changed(rig.subject.narrow)
-        self.measure([rig.variant, here])
+    def walk(self, space: Space, here: Variant) -> None:
+        """From ``here`` to the fastest neighbour, one point at a time, until there is none."""
+        options = self._options
+        self.measure([self._rig.variant, here])
         for _ in range(options.pick(STEPS, STEPS_QUICK)):
             self.measure(space.neighbours(here), options.pick(3, 1))
             best = min(self._times, key=self._times.__getitem__)

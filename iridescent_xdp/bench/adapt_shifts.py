@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`bench adapt`, changes of the workload: how soon they are seen, how soon a known workload has its
+winner back, and how often a change is seen where there is none.
+
+The player says when the traffic changed, to the nanosecond; the controller's events say when that
+was noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from iridescent_xdp.bench.adapt_bed import Bed, Event, Played
+from iridescent_xdp.bench.adapt_search import SUITE, Regrets
+from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
+from iridescent_xdp.builder import Builder
+from traffic.scenario import Scenario, load_scenario
+
+CHANGING = {  # phases are so long that a search is over before the next change, as time_scale
+    "diurnal": 0.6,
+    "vlan_appears": 0.6,
+    "ipv6_migration": 0.6,
+    "hot_set": 2.0,
+    "flash_crowd": 0.6,
+    "syn_flood": 0.6,
+}
+FIRST_S, TURN_S = 8.0, 2.0  # until a winner is remembered; until the detector knows the workload
+NOTICED = ("shift", "retreat")
+
+
+def shifts(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
+    """Detection, recall and false alarms."""
+    return [
+        *_detection(builder, options, regrets),
+        *_recall(builder, options, regrets),
+        *_steady(builder, options, regrets),
+    ]
+
+
+def note_all(events: Sequence[Event], regrets: Regrets) -> None:
+    """Take what searches have cost."""
+    for event in events:
+        regrets(dict(event))
+
+
+# -- detection -----------------------------------------------------------------------------
+
+
+def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
+    results: list[Result] = []
+    everything: list[float] = []
+    unseen = 0
+    scales = {"vlan_appears": 0.2} if options.quick else CHANGING
+    for name, scale in scales.items():
+        scenario = load_scenario(name)
+        if options.quick:
+            scenario = replace(scenario, phases=scenario.phases[2:4])
+        with Bed(builder, scenario, seed=scenario.seed) as bed:
+            played = bed.adapt(time_scale=scale)
+        note_all(played.events, regrets)
+        case = Case(suite=SUITE, name=name)
+        found, missed = _latencies_ms(played, name, options)
+        everything += found
+        unseen += missed
+        results += _quantiles(case, found)
+        results.append(case.count("seed", "first", scenario.seed, 1))
+    case = Case(suite=SUITE, name="all changes")
+    return [
+        *results,
+        *_quantiles(case, everything),
+        case.count("unseen", "changes", unseen, len(everything)),
+    ]
+
+
+def _quantiles(case: Case, found_ms: Sequence[float]) -> list[Result]:
+    return [
+        case.of("detect_ms_p50", quantile_of(found_ms, 0.5, "ms")),
+        case.of("detect_ms_p99", quantile_of(found_ms, 0.99, "ms")),
+    ]
+
+
+def _latencies_ms(played: Played, name: str, options: Options) -> tuple[list[float], int]:
+    """From each switch but the first; what was not noticed counts as the whole phase, and how
+    often that was."""
+    found, unseen = [], 0
+    for phase in range(1, len(played.switches)):
+        switch = played.switches[phase]
+        during = played.during(phase)
+        noticed = next((e for e in during if shows_change(e)), None)
+        ends = [*(s.at_ns for s in played.switches), played.end_ns]
+        at_ns = noticed["at_ns"] if noticed is not None else ends[phase + 1]
+        found.append((at_ns - switch.at_ns) / 1e6)
+        unseen += noticed is None
+        before = "a search was on" if _searching(played, switch.at_ns) else "watching"
+        how = noticed["reason"] if noticed is not None else "not noticed"
+        options.tell(f"adapt: {name}: {switch.name} ({before}): {found[-1]:.0f} ms: {how}")
+    return found, unseen
+
+
+def shows_change(event: Event) -> bool:
+    """A shift, a variant given up, or a search that ended because the traffic changed."""
+    return event["event"] in NOTICED or (
+        event["event"] == "kept" and "traffic changed" in event["reason"]
+    )
+
+
+def _searching(played: Played, at_ns: int) -> bool:
+    told = [e for e in played.events if e["event"] in ("search_begins", "search_ends")]
+    last = [e for e in told if e["at_ns"] <= at_ns]
+    return bool(last) and last[-1]["event"] == "search_begins"
+
+
+# -- recall --------------------------------------------------------------------------------
+
+
+def alternating(turns: int, first_s: float = FIRST_S, turn_s: float = TURN_S) -> Scenario:
+    """The first two phases of five_phases: each once, long enough for a search, then by turns."""
+    scenario = load_scenario("five_phases")
+    one, two = scenario.phases[:2]
+    first = (replace(one, seconds=first_s), replace(two, seconds=first_s))
+    again = (replace(one, seconds=turn_s), replace(two, seconds=turn_s))
+    return replace(scenario, name="alternating", phases=first + again * (turns // 2))
+
+
+def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
+    """From the event that shows the change to the one that says that the winner is live again."""
+    scenario = alternating(20) if not options.quick else alternating(2, 3.0, 1.0)
+    case = Case(suite=SUITE, name=scenario.name)
+    with Bed(builder, scenario, seed=scenario.seed) as bed:
+        played = bed.adapt()
+    note_all(played.events, regrets)
+    recall: list[float] = []
+    detect: list[float] = []
+    made: list[float] = []
+    for phase in range(2, len(played.switches)):
+        during = played.during(phase)
+        seen = next((e for e in during if shows_change(e)), None)
+        live = next((e for e in during if e["event"] == "recalled"), None)
+        if seen is None or live is None:
+            told = [e["event"] for e in during if e["event"] not in ("phase", "reading")]
+            options.tell(f"adapt: {case.name}: turn {phase}: not recalled; {', '.join(told)}")
+            continue
+        detect.append((seen["at_ns"] - played.switches[phase].at_ns) / 1e6)
+        recall.append((live["at_ns"] - seen["at_ns"]) / 1e6)
+        made.append(live["took_ms"])
+        options.tell(
+            f"adapt: {case.name}: turn {phase}: {seen['event']} after {detect[-1]:.0f} ms, "
+            f"{live['variant']} {recall[-1]:.0f} ms later"
+        )
+    turns = len(played.switches) - 2
+    results = [
+        case.count("recalled", "turns", len(recall), turns),
+        case.count("seed", "first", scenario.seed, 1),
+    ]
+    if recall:
+        results += [
+            case.median("recall_ms", "ms", recall),
+            case.count("recall_max_ms", "ms", max(recall), len(recall)),
+            case.median("recall_swap_ms", "ms", made),
+            case.median("recall_detect_ms", "ms", detect),
+        ]
+    return results
+
+
+# -- false alarms --------------------------------------------------------------------------
+
+
+def _steady(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
+    """Shifts, and variants given up, while the traffic stays the same."""
+    scenario = load_scenario("steady")
+    case = Case(suite=SUITE, name=scenario.name)
+    with Bed(builder, scenario, seed=scenario.seed) as bed:
+        played = bed.adapt(time_scale=1.0 if not options.quick else 5 / scenario.seconds)
+    note_all(played.events, regrets)
+    alarms = [e for e in played.events if shows_change(e)]
+    for alarm in alarms:
+        options.tell(f"adapt: steady: false alarm: {alarm['reason']}")
+    seconds = (played.end_ns - played.switches[0].at_ns) / 1e9
+    searches = sum(e["event"] == "search_begins" for e in played.events)
+    return [
+        case.count("false_alarms", "shifts", len(alarms), 1),
+        case.count("seconds", "s", seconds, 1),
+        case.count("looks", "", played.looks, 1),
+        case.count("searches", "", searches, 1),
+        case.count("seed", "first", scenario.seed, 1),
+    ]
