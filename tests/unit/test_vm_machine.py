@@ -14,7 +14,7 @@ import pytest
 from iridescent_xdp.errors import ConfigError
 from vagrant.vm.kernels import KERNELS, kernel_named
 from vagrant.vm.qemu import Machine
-from vagrant.vm.tree import pack, tree_files
+from vagrant.vm.tree import ROOT, pack, tree_files
 from vagrant.vm.watch import Stopwatch, Tail, last_line, panic_reason
 
 PANIC = (
@@ -88,7 +88,7 @@ def test_impossible_machines(changes: dict[str, object]) -> None:
 
 
 def test_hardware_addresses_are_those_that_the_guest_looks_for() -> None:
-    script = Path("vagrant/vm/guest/run.sh").read_text()
+    script = (ROOT / "vagrant/vm/guest/run.sh").read_text()
     for device in options(machine().command(), "-device"):
         if "mac=" in device:
             assert device.split("mac=")[1].split(",")[0] in script

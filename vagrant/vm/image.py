@@ -73,10 +73,11 @@ def image_folder(kernel: Kernel, cache: Path) -> Path:
 def find_image(kernel: Kernel, cache: Path) -> Image | None:
     """The image, if it was built."""
     folder = image_folder(kernel, cache)
-    try:
-        facts = json.loads((folder / "image.json").read_text())
-    except FileNotFoundError:
-        return None
+    return _read_image(folder) if (folder / "image.json").exists() else None
+
+
+def _read_image(folder: Path) -> Image:
+    facts = json.loads((folder / "image.json").read_text())
     return Image(
         disk=folder / "disk.ext4",
         kernel=folder / "vmlinuz",
@@ -93,18 +94,16 @@ def ensure_image(kernel: Kernel, cache: Path, rebuild: bool = False) -> Image:
         return found
     require_tools(BUILD_TOOLS)
     require_space(cache, BUILD_BYTES, "building an image")
+    target = image_folder(kernel, cache)  # of the files as they are now
     steps = Steps(cache / "build.log")
     with _lock(cache), _scratch(cache) as scratch:
         version = check_kernel(kernel, scratch / "apt", steps)
         click.echo(f"vm: {kernel.package} {version} of {kernel.suite}", err=True)
         base = _base(kernel.release, cache, scratch, steps, rebuild)
         _build_image(kernel, version, base, scratch, steps)
-        target = image_folder(kernel, cache)
         _forget(cache, f"image-{_slug(kernel)}-*")
         (scratch / "image").rename(target)
-    image = find_image(kernel, cache)
-    assert image is not None
-    return image
+    return _read_image(target)
 
 
 def _base(release: str, cache: Path, scratch: Path, steps: Steps, rebuild: bool) -> Path:
