@@ -11,6 +11,7 @@ from iridescent_xdp.config.check import KeyHints, checked, table
 from iridescent_xdp.config.points import read_policy
 from iridescent_xdp.config.problems import KeyPath, Problems, show_path, show_value
 from iridescent_xdp.errors import ConfigError, TrafficError
+from iridescent_xdp.functions.rules import Rule
 from traffic.mix_spec import Mix
 from traffic.scenario_changes import TableChange, read_change, tables_after
 from traffic.scenario_model import Phase, Scenario
@@ -98,6 +99,7 @@ class _Reader:
         self.section = section
         self.source = source
         self.function: FunctionName = section.function
+        self._hits: dict[tuple[int | None, str], tuple[Rule, ...]] = {}
 
     def phases(self, raw: object, base: Keys) -> list[Phase]:
         """All phases of one round; those with a mistake are left out."""
@@ -208,7 +210,9 @@ class _Reader:
             what = f"the tables have {self.source.size()} entries, got {first}"
             self.problems.add((*at, "first"), what, "use fewer, or remove it")
             return None
-        hits = self.source.hits(first, tcp)
+        if (first, tcp) not in self._hits:
+            self._hits[first, tcp] = self.source.hits(first, tcp)
+        hits = self._hits[first, tcp]
         if self.function == "filter":
             hits = fitting(hits, own["protocol_shares"], own["ipv6_share"])
         if not hits:

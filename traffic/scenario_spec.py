@@ -45,9 +45,9 @@ def parse_size(value: object) -> int | tuple[tuple[int, float], ...]:
     """The size of frames, from a number or "imix". Raises Plain."""
     if value == "imix":
         return IMIX
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if number and MIN_SIZE_BYTES <= value <= MAX_FRAME_BYTES:
-        return value
+    number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if MIN_SIZE_BYTES <= number <= MAX_FRAME_BYTES:
+        return number
     raise Plain(
         f'must be an integer from {MIN_SIZE_BYTES} to {MAX_FRAME_BYTES}, or "imix", '
         f"got {show_value(value)}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from iridescent_xdp.functions.filter_config import MAX_RULES, FilterTables
 from iridescent_xdp.functions.l4lb_tables import MAX_SERVICES, PROTOCOL_NUMBERS, L4lbTables, Service
 from iridescent_xdp.functions.router_tables import RouterTables
 from iridescent_xdp.functions.rules import SCTP, TCP, UDP, Rule
+from traffic.mix_flows import network_range
 from traffic.scenario_spec import FunctionName, Tcp
 
 if TYPE_CHECKING:  # the suites import scenarios in turn
@@ -59,7 +61,7 @@ class TableSource:
 
     def size(self) -> int:
         """How many entries packets can be made for."""
-        return len(self._entries())
+        return len(self._entries)
 
     def hits(self, first: int | None, tcp: Tcp) -> tuple[Rule, ...]:
         """What flows have to match: the first entries, or all.
@@ -67,7 +69,7 @@ class TableSource:
         A prefix of a rule list is a rule list, so each flow's first match is the rule that it was
         made for; of routes the longest come first.
         """
-        rules = self._entries()[:first]
+        rules = self._entries[:first]
         if self.function == "router":
             longest = sorted(
                 rules, key=lambda r: -(r.destination.prefixlen if r.destination else 0)
@@ -77,10 +79,11 @@ class TableSource:
             rules = tuple(replace(r, tcp_flags=_SYN) for r in rules if r.protocol in (None, TCP))
         return rules
 
+    @cached_property
     def _entries(self) -> tuple[Rule, ...]:
         tables = self.tables()
         if isinstance(tables, FilterTables):
-            return tables.rules
+            return reachable(tables.rules)
         if isinstance(tables, RouterTables):
             return tuple(
                 Rule(destination=route.prefix, action="pass")
@@ -88,6 +91,35 @@ class TableSource:
                 if route.kind == "forward"
             )
         return tuple(_for_service(service) for service in tables.services)
+
+
+def reachable(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Without the rules that one before them covers: no packet can match those first."""
+    kept: list[Rule] = []
+    for rule in rules:
+        if not any(_covers(earlier, rule) for earlier in kept):
+            kept.append(rule)
+    return tuple(kept)
+
+
+def _covers(wide: Rule, rule: Rule) -> bool:
+    """Whether every packet that matches ``rule`` matches ``wide`` too."""
+    protocol = TCP if rule.tcp_flags else rule.protocol
+    return (
+        wide.protocol in (None, protocol)
+        and wide.tcp_flags in (None, rule.tcp_flags)
+        and _range_in(rule.destination_ports, wide.destination_ports)
+        and _range_in(rule.source_ports, wide.source_ports)
+        and _range_in(network_range(rule.source), network_range(wide.source))
+        and _range_in(network_range(rule.destination), network_range(wide.destination))
+        and wide.family in (None, rule.family)
+    )
+
+
+def _range_in(inner: tuple[int, int] | None, outer: tuple[int, int] | None) -> bool:
+    if outer is None:
+        return True
+    return inner is not None and outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
 def fitting(
