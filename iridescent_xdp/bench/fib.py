@@ -53,8 +53,8 @@ _SYSCTLS = (
 
 
 def fib(options: Options) -> list[Result]:
-    """Program time of all three and of the generic router; ``peer_ratio``; and ``asking_ratio``, the
-    generic router's time, with the trie, over that of the router that asks the kernel."""
+    """Program time of all three and of the generic router, with the trie; ``peer_ratio``; and
+    ``asking_ratio``, the generic router's time over that of the router that asks the kernel."""
     case, builder = Case(suite="peers", name="router/fib"), Builder("llvm")
     subject = RouterSubject(ROUTES)
     stream = subject.stream("low")

@@ -133,18 +133,18 @@ class RouterFunction(MirroredRoutes):
         return [(family, address) for _, family, address in sorted(both, reverse=True)[:most]]
 
     def infeasible(self, variant: Variant) -> str | None:
-        """Too many routes to compile, no room in the flat table, a kernel that says something else
-        than the routes, or no destination seen."""
-        self._known()
+        """A kernel that says something else than the routes, too many of them to compile, no room
+        in the flat table, or no destination seen."""
         constants = self.template.constants
+        if variant["lookup"] == constants["LOOKUP_FIB"] and (reason := self._why_not_asked()):
+            return reason
+        self._known()
         ifs = self._in_ifs(variant)
         if sum(network.version in ifs for network in self._routes) > IFS_LIMIT:
             return f"nested ifs of more than {IFS_LIMIT:,} routes are not compiled"
         room, flat = self.map_entries()["flat_chunks"], constants["LOOKUP_FLAT"]
         if variant["lookup"] == flat and self._flat_table().count > room:
             return f"the flat table has room for {room:,} chunks only, since it was attached"
-        if variant["lookup"] == constants["LOOKUP_FIB"] and (reason := self._why_not_asked()):
-            return reason
         if variant["hot_keys"] and not any(self._seen.values()):
             return "no destination was observed yet"
         full = variant["checksum_update"] == constants["CHECKSUM_FULL"]
