@@ -134,6 +134,9 @@ class Campaign:
             self._promote(policy)
         summary.interrupted, summary.moved = self._stop(), self.ledger.moved
         self._conclude(policy, summary)
+        if summary.decision is None and self._promoted:  # it was ahead for sure, and stays
+            summary.winner = self.controller.live_variant
+            summary.winner_label = self.plan.label(summary.winner)
         self.ledger.tell_regret(self.limits.share(self.settings.share))
         summary.seconds = time.monotonic() - began
         summary.trials = policy.trials_used

@@ -236,6 +236,9 @@ class Conclusion:
         if self._config.apply == "advice":
             events.tell("advice", variant=chosen.label, reason=decision.reason)
             return False
+        if chosen.variant == self._controller.live_variant:  # it was the best so far already
+            events.tell("confirmed", variant=chosen.label, reason=decision.reason)
+            return True
         now = self._clock()
         forbidden = self._limits.allow_swap(now)
         if forbidden is not None:

@@ -35,7 +35,7 @@ def test_search_status_explain_detach(lab: Lab, toolchain: str) -> None:
     process = lab.start(*words, "--plot", lab.folder / "search.png", "--json")
     until((PINS / lab.key / "link").exists, process)
     with traffic(lab) as generator:
-        until(lambda: {s for s in ("swap", "kept") if has_event(events, s)}, process)
+        until(lambda: {s for s in ("decision", "kept") if has_event(events, s)}, process)
         sent = generator.stop()
     process.send_signal(signal.SIGTERM)
     code, out, _ = finish(process)
@@ -79,10 +79,11 @@ def test_interrupt_in_the_middle_of_a_search(lab: Lab) -> None:
         process.send_signal(signal.SIGINT)
         code, out, _ = finish(process)
     assert code == 0
-    assert f"'{'generic'}' stays attached" in out
     status = lab.status()
     assert status["attached"] and status["phase"] == "left running"
-    assert status["programs"]["live"]["variant"] == "generic"
+    live = status["programs"]["live"]["variant"]  # generic, or what was surely ahead by then
+    assert f"'{live}' stays attached" in out
+    assert live == "generic" or has_event(events, "swap")
     assert _filled(lab) <= {0, 1}, "the arms are gone"
 
 

@@ -13,7 +13,8 @@ from statistics import median
 import pytest
 
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.campaign import ENOUGH_LOOKS, Campaign
+from iridescent_xdp.campaign import Campaign
+from iridescent_xdp.candidates import ENOUGH_LOOKS
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.features import Feature
@@ -105,17 +106,18 @@ def test_a_search_finds_the_faster_code_and_loses_nothing(bed: Testbed, builder:
         assert summary.winner is not None and summary.winner["rule_layout"] == 2
         assert here.controller.live_variant == summary.winner
         assert here.live_program() != generic_id
-        (swap,) = here.events.named("swap")
-        assert swap["key"] == summary.winner.key and "saves" in swap["reason"]
+        (swap,) = here.events.named("swap")  # as soon as it is ahead; the decision confirms it
+        (decision,) = here.events.named("decision")
+        assert swap["key"] == summary.winner.key and "saves" in decision["reason"]
         assert summary.space_size == 2 and len(summary.rows) == 1
         kinds = [line["event"] for line in here.events.lines]
-        order = ["attached", "observed", "space", "built", "trial", "decision", "swap"]
+        order = ["attached", "observed", "space", "built", "trial", "swap", "decision"]
         assert [kinds.index(kind) for kind in order] == sorted(map(kinds.index, order))
         here.end()
 
 
 def test_a_share_of_the_traffic_is_enough(bed: Testbed) -> None:
-    """The rest meets the generic code, and is in no arm's figures."""
+    """The rest meets what is live, and is in no arm's figures."""
     plan = plan_for(TABLES, points=SMALL, policy=OFTEN, share=0.3)
     with ground(bed, Builder("llvm"), plan) as here:
         summary = here.search()
