@@ -132,6 +132,8 @@ def run_stream(
     """
     _check(cases, ports)
     ports.hear(0.0)  # what came before is nobody's
+    for port in ports.all:
+        port.lost()
     captured: list[Seen] = []
     for case in cases:
         captured.append(Seen("sent", time.monotonic_ns(), case.packet))
@@ -146,9 +148,10 @@ def run_stream(
         captured += ports.hear(until - time.monotonic())
     captured.sort(key=lambda seen: seen.time_ns)
     heard = [seen for seen in captured if seen.port != "sent"]
-    return StreamReport(
-        cases=len(cases), problems=tuple(_problems(cases, heard)), captured=tuple(captured)
-    )
+    problems = _problems(cases, heard)
+    lost = [(port.name, port.lost()) for port in ports.all]
+    problems += [f"the capture at '{name}' lost {count} frames" for name, count in lost if count]
+    return StreamReport(cases=len(cases), problems=tuple(problems), captured=tuple(captured))
 
 
 def _check(cases: Sequence[Case], ports: Ports) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
-from scapy.layers.sctp import SCTP, SCTPChunkCookieAck
+from scapy.layers.sctp import SCTP, SCTPChunkCookieEcho
 from scapy.packet import Packet, Raw
 
 from traffic.functional import Case, dropped, to_stack
@@ -94,8 +94,8 @@ def _ports(link: Packet) -> Iterator[Case]:
         what = f"port {port} of the range 6000-6063"
         yield dropped(what, made) if inside else to_stack(what, made)
     for port, inside in ((38412, True), (38413, False)):
-        sctp = SCTP(sport=9, dport=port, tag=1) / SCTPChunkCookieAck()
-        made = padded(link / IP(src="10.8.0.2", dst=TO) / sctp)
+        sctp = SCTP(sport=9, dport=port, tag=1) / SCTPChunkCookieEcho(cookie=b"sixteen bytes ok")
+        made = link / IP(src="10.8.0.2", dst=TO) / sctp
         yield dropped("SCTP", made) if inside else to_stack(f"SCTP to {port}", made)
     yield to_stack("UDP to a port of TCP's range", filled(link / _udp("10.8.0.1", 6001)))
 

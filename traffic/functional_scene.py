@@ -62,6 +62,6 @@ def filled(
 
 
 def padded(packet: Packet, size_bytes: int = MIN_SIZE_BYTES) -> Packet:
-    """The packet with zeros behind it that are no part of it."""
+    """The packet with zeros behind it: not for IP, whose padding a bridge may cut off."""
     room = size_bytes - len(packet)
     return packet / Padding(bytes(room)) if room > 0 else packet

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from traffic.pktgen_text import Reading, parse_device, parse_thread
 # of the calling thread: its network namespace may be another one than the process's
 TREE = Path("/proc/thread-self/net/pktgen")
 CONTROL = "pgctrl"
+POLL_S = 0.02
+STOP_S, STOP_AGAIN_S = 60.0, 0.25  # an emulated processor takes its time
 ENOTSUPP = 524  # the kernel's own number, which <errno.h> does not have
 
 _CURE = "modprobe pktgen; it is in Debian's linux-image packages, not in its 'cloud' ones"
@@ -113,8 +116,8 @@ class Pktgen:
 
     def run(self) -> PktgenReport:
         """Send everything and wait for it; returns what was sent."""
-        self._start()
-        return self.read()
+        self.start()
+        return self.wait()
 
     def start(self) -> None:
         """Send in the background; ``wait`` or ``stop`` end it."""
@@ -122,7 +125,7 @@ class Pktgen:
             raise TrafficError("pktgen was started before: call wait() or stop() first")
         self._failure = None
         # a thread begins in the network namespace of the one that starts it
-        self._runner = threading.Thread(target=self._in_background, daemon=True)
+        self._runner = threading.Thread(target=self._send, daemon=True)
         self._runner.start()
 
     @property
@@ -143,9 +146,12 @@ class Pktgen:
         return self.read()
 
     def stop(self) -> PktgenReport:
-        """End it now; returns what was sent by then."""
-        self._write(CONTROL, "stop")
-        return self.wait(10.0)
+        """End it now; returns what was sent by then. Raises TrafficError when it does not end."""
+        until = time.monotonic() + STOP_S
+        while self._runner is not None and self.running and time.monotonic() < until:
+            self._write(CONTROL, "stop")  # again, as it is forgotten when it comes before the start
+            self._runner.join(STOP_AGAIN_S)
+        return self.wait(0.0)
 
     def read(self) -> PktgenReport:
         """What the kernel says was sent so far, for each device."""
@@ -164,14 +170,22 @@ class Pktgen:
             self._write(thread, "rem_device_all")
         self.devices.clear()
 
-    def _in_background(self) -> None:
+    def _send(self) -> None:
+        """Start, and wait until the kernel has written each device's result.
+
+        The write returns when no device is running. That is also so before the first one is: the
+        kernel gives its threads an eighth of a second to begin, and on a busy machine they do not.
+        """
         try:
-            self._start()
+            before = {reading.device: reading.started_us for reading in self.read().readings}
+            self._write(CONTROL, "start")
+            while not all(
+                reading.done and reading.started_us != before[reading.device]
+                for reading in self.read().readings
+            ):
+                time.sleep(POLL_S)
         except TrafficError as error:
             self._failure = error
-
-    def _start(self) -> None:
-        self._write(CONTROL, "start")  # the write returns when all devices are done
 
     def _demand_free(self, thread: str) -> None:
         found = parse_thread(thread, self._file(thread).read_text())

@@ -17,6 +17,7 @@ _TIMES = re.compile(r"^\s*started:\s*(\d+)us\s+stopped:\s*(\d+)us\s+idle:\s*(\d+
 _COUNT = re.compile(r"^Params: count (\d+)", re.MULTILINE)
 _RESULT = re.compile(r"^Result: ([^\n]*)", re.MULTILINE)
 _RATE = re.compile(r"^\s*(\d+)pps ", re.MULTILINE)
+_ENDED = re.compile(r"OK: \d+\(c\d+\+d\d+\) usec")
 _LISTS = re.compile(r"^(Running|Stopped):([^\n]*)", re.MULTILINE)
 
 
@@ -44,9 +45,14 @@ class Reading:
         return (self.stopped_us - self.started_us) / 1e6
 
     @property
+    def done(self) -> bool:
+        """Whether a run has come to its end: the result has its times, or an error."""
+        return bool(_ENDED.match(self.result)) or self.failed
+
+    @property
     def failed(self) -> bool:
         """Whether the kernel says that the last command, or the run, went wrong."""
-        return not self.result.startswith(("OK", "Idle", "NA"))
+        return not self.result.startswith(("OK", "Idle", "Starting"))
 
 
 def parse_device(device: str, text: str) -> Reading:

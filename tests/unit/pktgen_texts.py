@@ -6,7 +6,10 @@ DOCUMENTED is the example of Documentation/networking/pktgen.rst.
 
 from __future__ import annotations
 
+import re
+import threading
 from pathlib import Path
+from typing import Self
 
 DOCUMENTED = """\
 Params: count 100000  min_pkt_size: 60  max_pkt_size: 60
@@ -50,10 +53,59 @@ def tree(folder: Path, *devices: str, threads: int = 2) -> Path:
     return made
 
 
+class Kernel:
+    """Answers to start and stop in such a tree, as the kernel does: with new times and results.
+
+    ``late`` polls pass before it takes notice; ``endless`` devices run until they are stopped.
+    """
+
+    def __init__(self, made: Path, *, late: int = 0, endless: bool = False) -> None:
+        self._made, self._late, self._endless = made, late, endless
+        self._seen = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        waited = running = 0
+        while not self._over.wait(0.002):
+            lines = commands(self._made, "pgctrl")[self._seen :]
+            if not running and "start" in lines:
+                waited += 1
+                if waited > self._late:
+                    self._seen += len(lines)  # a stop before the start is forgotten
+                    self._show("Starting", sent=17)
+                    waited, running = 0, 1
+            elif running and (not self._endless or "stop" in lines):
+                self._seen += len(lines)
+                self._show("OK: 15430(c15405+d25) usec, 100000 (60byte,0frags)", sent=100_000)
+                running = 0
+
+    def _show(self, result: str, sent: int) -> None:
+        for file in self._made.iterdir():
+            text = file.read_text() if "@" in file.name and file.is_file() else ""
+            if not text.startswith("Params:"):
+                continue
+            began = int(re.search(r"started: (\d+)us", text)[1])  # type: ignore[index]
+            if result == "Starting":
+                text = text.replace(f"started: {began}us", f"started: {began + 1}us")
+            text = re.sub(r"pkts-sofar: \d+", f"pkts-sofar: {sent}", text)
+            file.write_text(re.sub(r"(?m)^Result: .*$", f"Result: {result}", text))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
 def commands(made: Path, name: str) -> list[str]:
     """What was written to a file of the tree."""
     text = (made / name).read_text()
-    for before in (DOCUMENTED, THREAD_FREE, VERSION):
+    if text.startswith("Params:"):
+        return text.partition("bps) errors: 0\n")[2].splitlines()
+    for before in (THREAD_FREE, VERSION):
         if text.startswith(before):
             return text.removeprefix(before).splitlines()
     raise AssertionError(f"{name}: {text}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.unit.pktgen_texts import (
     THREAD_BUSY,
     THREAD_DOCUMENTED,
     THREAD_FREE,
+    Kernel,
     commands,
     tree,
 )
@@ -49,6 +51,7 @@ def test_a_device_before_its_result() -> None:
         "Idle",
         False,
     )
+    assert not reading.done and parse_device("eth4@0", DOCUMENTED).done
     assert parse_device("eth4@0", REFUSED).failed
 
 
@@ -69,7 +72,7 @@ def test_threads() -> None:
 def test_what_is_written_in_its_order(tmp_path: Path) -> None:
     made = tree(tmp_path, "eth0@0")
     kind = Kind(count=7, size_bytes=64, destinations=3, destination_ports=(100, 109), pps=500)
-    with Pktgen("eth0", plan(kind), tree=made) as generator:
+    with Kernel(made), Pktgen("eth0", plan(kind), tree=made) as generator:
         assert generator.devices == ["eth0@0"]
         report = generator.run()
         assert (report.sent, report.errors) == (100_000, 0)
@@ -121,14 +124,46 @@ def test_several_threads_share_the_work(tmp_path: Path) -> None:
 
 def test_in_the_background(tmp_path: Path) -> None:
     made = tree(tmp_path, "eth0@0")
-    with Pktgen("eth0", plan(Kind()), tree=made) as generator:
+    with Kernel(made), Pktgen("eth0", plan(Kind(count=5)), tree=made) as generator:
         generator.start()
         with pytest.raises(TrafficError, match="was started before"):
             generator.start()
         assert generator.wait(5).sent == 100_000 and not generator.running
+        assert generator.run().sent == 100_000
+    assert commands(made, "pgctrl") == ["start", "start"]
+
+
+def test_a_thread_that_begins_late(tmp_path: Path) -> None:
+    """The write of start returns, and the device's text is still that of the run before."""
+    made = tree(tmp_path, "eth0@0")
+    with Kernel(made, late=50), Pktgen("eth0", plan(Kind(count=5)), tree=made) as generator:
         generator.start()
-        generator.stop()
-    assert commands(made, "pgctrl").count("start") == 2
+        time.sleep(0.05)
+        assert generator.running
+        with pytest.raises(TrafficError, match=r"still sends after 0.0 s"):
+            generator.wait(0.0)
+        assert generator.wait(5).sent == 100_000
+
+
+def test_stopped_before_it_began(tmp_path: Path) -> None:
+    """The kernel forgets such a stop."""
+    made = tree(tmp_path, "eth0@0")
+    with (
+        Kernel(made, late=50, endless=True),
+        Pktgen("eth0", plan(Kind()), tree=made) as generator,
+    ):
+        generator.start()
+        assert generator.stop().sent == 100_000 and not generator.running
+    assert commands(made, "pgctrl").count("stop") > 1
+
+
+def test_close_stops(tmp_path: Path) -> None:
+    made = tree(tmp_path, "eth0@0")
+    with Kernel(made, endless=True):
+        with Pktgen("eth0", plan(Kind()), tree=made) as generator:
+            generator.start()
+        assert not generator.running
+    assert commands(made, "kpktgend_0")[-1] == "rem_device_all"
 
 
 def test_without_the_module(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.vm.rig import ROOT, Rig
 from tests.vm.sites import Site
 
 HERE = ROOT / "tests" / "vm"
+TIMEOUT_S = 900  # an emulated processor is shared with whatever else the host does
 REASON = "IRIDESCENT_VM is not 1: this suite runs in a virtual machine, make vm-test starts one"
 
 
@@ -36,6 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in ours:
             item.add_marker(pytest.mark.skip(reason=REASON))
         return
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     boot = int(os.environ.get("VM_BOOT", "1"))
     others = [item for item in ours if boot_of(item) != boot]
     if others:
