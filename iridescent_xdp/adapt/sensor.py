@@ -82,7 +82,7 @@ class Sensor:
         if pps * stand_s < FEWEST:
             return self._told(ReadingStatus.FEW)
         try:
-            stand_ins = self._prepared()
+            stand_ins = self.prepared()
         except TablesChangedError:
             return self._told(ReadingStatus.ASIDE)
         stood_s = self._look(stand_ins, stand_s, _gaps(pps * stand_s))
@@ -125,7 +125,7 @@ class Sensor:
 
     # -- looking ---------------------------------------------------------------------------
 
-    def _prepared(self) -> StandIns:
+    def prepared(self) -> StandIns:
         """What stands around a look at what is live now. Raises TablesChangedError."""
         if self._stand_ins is None or not self._stand_ins.fit(self._controller):
             if self._controller.searching:

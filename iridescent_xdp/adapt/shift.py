@@ -35,7 +35,7 @@ class ShiftSettings:
     least_change: float = 0.03  # and one of its categories by so much of all packets
     least_slowdown: float = 0.15  # of the relative time per packet, either way
     batch: int = 200  # packets in a group's batch, at least
-    learning: int = 8  # batches in a baseline
+    learning: int = 10  # batches in a baseline
     ignored: frozenset[str] = field(default_factory=frozenset)  # groups that may move
 
     def __post_init__(self) -> None:

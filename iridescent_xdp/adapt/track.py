@@ -19,7 +19,9 @@ from iridescent_xdp.adapt.signature import Counts, Group, chi_squares, normal_sc
 WINDOWS = np.array([1, 2, 4, 8, 16, 32])  # batches
 LONGEST = int(WINDOWS[-1])
 PRIOR = 4.0  # longer windows' dispersion begins as that of single batches, as if seen so often
-EARLY = 1.5  # times the limit, while the baseline and its noise are hardly known
+EARLY, EARLIEST = 2.0, 3  # times the limit, while a baseline of EARLIEST batches or more grows
+ALONE = 1.6  # times the limit, for one batch: trains of packets are shorter than that
+UNSURE = 8.0  # a dispersion from n degrees of freedom is taken 1 + UNSURE / n times as large
 USUAL = 2.0  # what is beyond so many standard deviations counts as that
 
 _Floats = NDArray[np.float64]
@@ -59,12 +61,13 @@ class _Dispersion:
         if len(self._later) > LONGEST:
             self.learn(*self._later.popleft())
 
-    def values(self, degrees: _Floats) -> _Floats:
+    def values(self, degrees: _Floats, unsure: float = UNSURE) -> _Floats:
         """Never below 1; for a statistic of so many ``degrees`` of freedom."""
-        single = max(1.0, (degrees[0] + self._sums[0]) / (degrees[0] + self._degrees[0]))
+        seen = degrees[0] + self._degrees[0]
+        single = (degrees[0] + self._sums[0]) / seen * (1 + unsure / seen)
         known = PRIOR * degrees
-        all_: _Floats = np.maximum(single, (single * known + self._sums) / (known + self._degrees))
-        return all_
+        longer: _Floats = (single * known + self._sums) / (known + self._degrees)
+        return np.maximum(max(1.0, single), longer)
 
 
 class Track:
@@ -121,9 +124,10 @@ class Track:
     def _learn(self, batch: Counts, baseline: Counts) -> Moved | None:
         """The baseline grows by a batch, unless that is quite different."""
         statistics, degrees = chi_squares(baseline, batch[np.newaxis])
-        scores = normal_scores(statistics / self._noise.values(degrees)[:1], degrees)
-        limit = self._limits[0] * EARLY
-        moved = self._judge(batch, baseline, float(scores[0]), limit)
+        scores = normal_scores(statistics / self._noise.values(degrees, 0.0)[:1], degrees)
+        moved = None
+        if baseline.sum() >= EARLIEST * self._batch:
+            moved = self._judge(batch, baseline, float(scores[0]), self._limits[0] * EARLY)
         if moved is None:
             only = WINDOWS == 1
             self._noise.learn(statistics * only, degrees * only)
@@ -136,8 +140,9 @@ class Track:
         statistics, degrees = chi_squares(baseline, windows)
         noise = self._noise.values(degrees)
         scores = normal_scores(statistics / noise, degrees)
-        for window, score in zip(windows, scores, strict=True):
-            moved = self._judge(window, baseline, float(score), self._limits[0])
+        for window, score, length in zip(windows, scores, WINDOWS, strict=True):
+            limit = self._limits[0] * (ALONE if length == 1 else 1.0)
+            moved = self._judge(window, baseline, float(score), limit)
             if moved is not None:
                 return moved
         whole = self._batches % WINDOWS == 0

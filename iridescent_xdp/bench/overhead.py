@@ -15,6 +15,7 @@ from iridescent_xdp.bench.mixes import edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.rules import RULES
+from iridescent_xdp.bench.sensing import sensing
 from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.config import InterfaceConfig
@@ -47,6 +48,7 @@ def overhead(options: Options) -> list[Result]:
         case.of("steady_pct", percent(ratio(times["steady"], times["bare"]))),
         case.of("root_pct", percent(ratio(times["root"], times["bare"]))),
         *(case.median(f"{name}_ns", "ns", values) for name, values in times.items()),
+        *sensing(options),
     ]
 
 

@@ -87,6 +87,7 @@ NEEDS: Mapping[tuple[str, ...], Need] = {
     ("guards", "instrumentation_pct"): _at_most(2),
     ("peers", "peer_ratio"): Need(bound=1),
     ("overhead", "steady_pct"): _at_most(2),
+    ("overhead", "sensing", "sensing_pct"): _at_most(0.5),
     ("search", "right_share"): Need(bound=0.9),
     ("search", "false_swaps"): _at_most(0),
     ("adapt", "converge_s"): _at_most(0.7),

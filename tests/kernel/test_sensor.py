@@ -229,7 +229,7 @@ def test_traffic_goes_on_where_a_look_was_left(bed: Testbed, builder: Builder) -
         with inside(bed.dut):
             sensor = Sensor(controller)
         source.send(10_007)
-        stand_ins = sensor._prepared()
+        stand_ins = sensor.prepared()
         sensor._stand(stand_ins)
         source.send(10_007)
         controller.close()

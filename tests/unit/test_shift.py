@@ -9,6 +9,7 @@ import pytest
 from iridescent_xdp.adapt.reading import Reading, ReadingStatus
 from iridescent_xdp.adapt.shift import Shift, ShiftDetector, ShiftSettings
 from iridescent_xdp.adapt.signature import MISSES
+from iridescent_xdp.adapt.track import ALONE
 from iridescent_xdp.errors import ConfigError
 from tests.unit.shift_model import LOOK_NS, NOTHING, USUAL, Model, Shares
 
@@ -77,7 +78,7 @@ def test_what_is_told() -> None:
     assert (shift.at_ns, shift.group) == (reading.at_ns, "tags")
     assert shift.before["untagged"] == 1.0
     assert shift.after == reading.signature.groups["tags"].shares
-    assert shift.statistic > shift.threshold == ShiftSettings().noise_limit
+    assert shift.statistic > shift.threshold == ALONE * ShiftSettings().noise_limit
     assert shift.reason.startswith("tags: 'untagged' from 100.0% to ")
     assert detector.update(model.reading({"tags": (0.0, 1.0, 0.0)})) is None  # told once
     detector.reset()
@@ -89,7 +90,7 @@ def test_a_small_shift_takes_longer_and_a_tiny_one_is_none() -> None:
     model = Model(seed=2)
     detector = learned(model)
     small = (0.0, 0.01, 0.82, 0.17)
-    assert 2 <= looks_until(detector, model, 16, {"family": small}) <= 16
+    assert 2 <= looks_until(detector, model, 32, {"family": small}) <= 32
     tiny, detector = Model(seed=3), learned(Model(seed=3))
     for _ in range(300):
         assert detector.update(tiny.reading({"family": (0.0, 0.01, 0.875, 0.115)})) is None
