@@ -12,23 +12,19 @@ from iridescent_xdp.arms import Built, Workshop
 from iridescent_xdp.candidates import look_and_learn, most_specialized, predict, space_of
 from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
-from iridescent_xdp.errors import (
-    MeasurementError,
-    PreflightError,
-    ToolchainError,
-    VerifierError,
-)
+from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.ledger import Ledger
 from iridescent_xdp.limits import Limits
 from iridescent_xdp.live import TablesChangedError
 from iridescent_xdp.measure import ArmResult, Standing, Trials
 from iridescent_xdp.preflight import Preflight
+from iridescent_xdp.promotion import Promotion
 from iridescent_xdp.search.policy import Policy, ResumeError
 from iridescent_xdp.search.registry import policy_class
 from iridescent_xdp.search.resume import TOLD, outcomes_from, told_event
 from iridescent_xdp.search.settings import SearchSettings
 from iridescent_xdp.search.trial import Outcome, Status
-from iridescent_xdp.statistics import MINIMAL_GAIN, Effect, paired_difference
+from iridescent_xdp.statistics import Effect, paired_difference
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
 from iridescent_xdp.trial_end import BATCH_PRECISION, FINAL_PRECISION, TrialEnd
@@ -66,7 +62,6 @@ class Campaign:
         self.ledger = Ledger(controller.events, self.limits.regret())
         self._seeds = seeds
         self._most_trials = self.settings.max_trials or (QUICK_TRIALS if quick else None)
-        self._promoted = False
         self._deadline = time.monotonic() + self.settings.max_seconds
         self.tables_changed = controller.begin_search()
         self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed()
@@ -78,6 +73,7 @@ class Campaign:
         self.space = space_of(controller, self.observation, predicted)
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
         self.workshop = Workshop(controller, self._preflight())
+        self.promotion = Promotion(controller, self.workshop)
 
     def _preflight(self) -> Preflight:
         controller, function = self.controller, self.plan.function
@@ -131,10 +127,11 @@ class Campaign:
             outcomes = self._batch(variants, budget)
             policy.tell(outcomes)
             self.controller.events.tell(TOLD, **told_event(outcomes, budget=budget))
-            self._promote(policy)
+            if not self._over():
+                self.promotion.consider(policy, self.ledger.generic_ns)
         summary.interrupted, summary.moved = self._stop(), self.ledger.moved
         self._conclude(policy, summary)
-        if summary.decision is None and self._promoted:  # it was ahead for sure, and stays
+        if summary.decision is None and self.promotion.done:  # it was ahead for sure, and stays
             summary.winner = self.controller.live_variant
             summary.winner_label = self.plan.label(summary.winner)
         self.ledger.tell_regret(self.limits.share(self.settings.share))
@@ -147,41 +144,6 @@ class Campaign:
     def _over(self) -> bool:
         ended = self._stop() or bool(self.ledger.moved or self.ledger.regret.over_budget())
         return ended or time.monotonic() > self._deadline
-
-    def _promote(self, policy: Policy) -> None:
-        """The best so far is made live while the search goes on, when it surely gains.
-
-        Packets between two trials would meet the generic code otherwise, for most of the search.
-        """
-        ranking = policy.ranking()
-        if not self._adapts or not ranking or self._over():
-            return
-        (best, gain), live = ranking[0], policy.effect(self.controller.live_variant)
-        ahead = gain.low - (live.value if live is not None else 0.0)
-        if best == self.controller.live_variant or ahead <= self._worth_ns:
-            return
-        try:
-            self.controller.swap(
-                best, self.workshop.steady(best), reason="best so far", gain=gain, direct=False
-            )
-            self._promoted = True
-        except (TablesChangedError, ToolchainError, VerifierError, PreflightError) as error:
-            self.controller.events.tell("kept", reason=str(error))
-
-    @property
-    def _adapts(self) -> bool:
-        """Whether anything may go live before the decision."""
-        return self._by_time and self.plan.config.apply == "winner" and not self._limited
-
-    @property
-    def _limited(self) -> bool:
-        limits = self.plan.config.limits
-        return limits.swaps_per_minute is not None or bool(limits.quiet_hours)
-
-    @property
-    def _worth_ns(self) -> float:
-        """The least gain for which a swap is worth while."""
-        return MINIMAL_GAIN * self.ledger.generic_ns
 
     @property
     def _by_time(self) -> bool:
@@ -286,17 +248,12 @@ class Campaign:
             summary.winner, summary.winner_label = choice.built.variant, choice.built.label
         try:
             if choice.built is None:
-                self._demote(choice.decision.reason)
+                self.promotion.undo(choice.decision.reason)
             else:
                 conclusion.apply(choice)
                 summary.saturation = conclusion.confirm(choice)
         except TablesChangedError:
             self.controller.events.tell("kept", reason=self._why_not())
-
-    def _demote(self, reason: str) -> None:
-        """Nothing is better than generic after all: what was promoted goes."""
-        if self._promoted:
-            self.controller.swap(self.plan.generic, b"", reason=reason, direct=False)
 
     def _finalists(self, policy: Policy) -> list[Variant]:
         """The best few, without those that surely are not the best."""

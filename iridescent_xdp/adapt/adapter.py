@@ -34,7 +34,7 @@ from iridescent_xdp.summary import Summary
 from iridescent_xdp.variant import Variant
 
 TELL_S = 1.0  # between two readings in the event log
-SETTLED_PACKETS = 2000  # whose headers were read: enough to remember the workload by
+SETTLED_PACKETS = 1000  # whose headers were read: enough to remember the workload by
 CALM_S = 2.0  # after a search whose winner did not last; doubled each time
 MOST_CALM_S = 60.0
 LASTING_S = 5.0  # a winner that lived so long was worth its search
