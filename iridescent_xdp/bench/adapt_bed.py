@@ -92,13 +92,16 @@ class _Whistle(Stopper):
 
 
 class _Watched(Session):
-    """Counts its looks."""
+    """Counts its looks, and ``after`` each asks whether that is enough."""
 
     looks = 0
+    after: Callable[[], None] | None = None
 
     def adapt(self) -> None:
         self.looks += 1
         super().adapt()
+        if self.after is not None:
+            self.after()
 
 
 class Bed:
@@ -164,13 +167,20 @@ class Bed:
         time_scale: float = 1.0,
         *,
         at_end: Callable[[int], None] = lambda _: None,
+        until: str = "",
     ) -> Played:
         """Play a scenario (default: that of the bed) while the controller watches, searches and
         adapts, as `iridescent run` does; ``at_end`` is called at the end of each phase, in another
-        thread. Raises what that raises."""
+        thread. Ends early after an event called ``until``. Raises what all that raises."""
         scenario = scenario or self.scenario
         whistle, readings, looks = _Whistle(), [], self.session.looks
-        begin = len(self._events())
+        begin, enough = len(self._events()), threading.Event()
+
+        def look_for_end() -> None:
+            if any(event["event"] == until for event in self._events()[begin:]):
+                enough.set()
+
+        self.session.after = look_for_end if until else None
 
         def on_phase(_: Phase, switch: PhaseSwitch) -> None:
             readings.append(self.reading())
@@ -179,7 +189,7 @@ class Bed:
                 at_end(switch.index - 1)
 
         def play(player: Player) -> None:
-            player.play(on_phase=on_phase, on_change=self._change)
+            player.play(on_phase=on_phase, on_change=self._change, stop=enough)
             try:
                 with contextlib.suppress(Exception):  # raised below, in the thread that watches
                     player.wait()
@@ -194,7 +204,7 @@ class Bed:
             watch([self.session], whistle, search=_search, failed=_failed)
             player_thread.join()
             player.wait()
-            if not player.finished:
+            if not player.finished and not enough.is_set():
                 raise MeasurementError("the scenario was not played to its end", cure="try again")
             return Played(
                 scenario=scenario,

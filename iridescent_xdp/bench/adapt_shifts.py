@@ -25,7 +25,7 @@ CHANGING = {  # phases are so long that a search is over before the next change,
     "flash_crowd": 0.6,
     "syn_flood": 0.6,
 }
-FIRST_S, TURN_S = 8.0, 2.0  # until a winner is remembered; until the detector knows the workload
+LEARN_S, TURN_S = 60.0, 2.0  # at most until a winner is remembered; to know the workload again
 NOTICED = ("shift", "retreat")
 
 
@@ -114,26 +114,27 @@ def _searching(played: Played, at_ns: int) -> bool:
 # -- recall --------------------------------------------------------------------------------
 
 
-def alternating(turns: int, first_s: float = FIRST_S, turn_s: float = TURN_S) -> Scenario:
-    """The first two phases of five_phases: each once, long enough for a search, then by turns."""
-    scenario = load_scenario("five_phases")
-    one, two = scenario.phases[:2]
-    first = (replace(one, seconds=first_s), replace(two, seconds=first_s))
-    again = (replace(one, seconds=turn_s), replace(two, seconds=turn_s))
-    return replace(scenario, name="alternating", phases=first + again * (turns // 2))
-
-
 def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    """From the event that shows the change to the one that says that the winner is live again."""
-    scenario = alternating(20) if not options.quick else alternating(2, 3.0, 1.0)
-    case = Case(suite=SUITE, name=scenario.name)
+    """From the event that shows the change to the one that says that the winner is live again.
+
+    The workloads are the first two phases of five_phases; each is played until its winner is
+    remembered, then both by turns.
+    """
+    scenario = load_scenario("five_phases")
+    case = Case(suite=SUITE, name="alternating")
+    one, two = scenario.phases[:2]
+    turns = tuple(replace(phase, seconds=TURN_S) for phase in (one, two))
     with Bed(builder, scenario, seed=scenario.seed) as bed:
-        played = bed.adapt()
+        for phase in (one, two):
+            learn = replace(scenario, phases=(replace(phase, seconds=LEARN_S),))
+            note_all(bed.adapt(learn, until="remembered").events, regrets)
+        again = replace(scenario, phases=turns * options.pick(11, 1))
+        played = bed.adapt(again)
     note_all(played.events, regrets)
     recall: list[float] = []
     detect: list[float] = []
     made: list[float] = []
-    for phase in range(2, len(played.switches)):
+    for phase in range(len(played.switches)):
         during = played.during(phase)
         seen = next((e for e in during if shows_change(e)), None)
         live = next((e for e in during if e["event"] == "recalled"), None)
@@ -148,9 +149,8 @@ def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result
             f"adapt: {case.name}: turn {phase}: {seen['event']} after {detect[-1]:.0f} ms, "
             f"{live['variant']} {recall[-1]:.0f} ms later"
         )
-    turns = len(played.switches) - 2
     results = [
-        case.count("recalled", "turns", len(recall), turns),
+        case.count("recalled", "turns", len(recall), len(played.switches)),
         case.count("seed", "first", scenario.seed, 1),
     ]
     if recall:
