@@ -51,7 +51,7 @@ def _at_most(bound: float) -> Need:
 # by suite and metric, or by suite, case and metric; for the throughput of a function what Morpheus
 # (ASPLOS'22) has for the same locality, and at least 1.8 at high locality
 NEEDS: Mapping[tuple[str, ...], Need] = {
-    ("compile", "speedup"): Need(bound=10),
+    ("compile", "filter", "speedup"): Need(bound=10),
     ("compile", "filter", "llvm_ms"): _at_most(40),
     ("compile", "router", "llvm_ms"): _at_most(60),
     ("compile", "l4lb", "llvm_ms"): _at_most(60),
