@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from iridescent_xdp.bench.adapt_large import large_space
 from iridescent_xdp.bench.adapt_phases import phases
-from iridescent_xdp.bench.adapt_search import Regrets, empty_cache, searches
+from iridescent_xdp.bench.adapt_search import Regrets, own_cache, searches
 from iridescent_xdp.bench.adapt_shifts import shifts
 from iridescent_xdp.bench.results import Options, Result, show
 from iridescent_xdp.builder import Builder
@@ -21,7 +21,7 @@ def adapt(options: Options) -> list[Result]:
     """Single searches, a large space, whole runs of scenarios, changes and false alarms."""
     builder, regrets = Builder("llvm"), Regrets()
     results: list[Result] = []
-    with empty_cache():
+    with own_cache(options):
         for family in FAMILIES:
             found = family(builder, options, regrets)
             for result in found:  # a later family may fail

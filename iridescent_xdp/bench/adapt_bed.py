@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+from iridescent_xdp.adapt.adapter import Adapter
 from iridescent_xdp.adapt.received import Received
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.subject import Leaves
@@ -27,12 +28,11 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.commands.session import WINNERS, Options, Session
 from iridescent_xdp.commands.stopping import Stopper
 from iridescent_xdp.commands.watch import watch
-from iridescent_xdp.config import InterfaceConfig, SearchConfig
+from iridescent_xdp.config import InterfaceConfig, PointValue, SearchConfig
 from iridescent_xdp.errors import IridescentError, MeasurementError
 from iridescent_xdp.kernel.netlink import find_interface
-from iridescent_xdp.plan import make_plan
+from iridescent_xdp.plan import Plan, make_plan
 from iridescent_xdp.preflight import on_cpu
-from iridescent_xdp.toolchain.cache import cache_directory
 from traffic.player import PhaseSwitch, Player
 from traffic.scenario import Phase, Scenario, TableChange
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, inside
@@ -92,10 +92,15 @@ class _Whistle(Stopper):
 
 
 class _Watched(Session):
-    """Counts its looks, and ``after`` each asks whether that is enough."""
+    """Has a memory of its own, counts its looks, and ``after`` each asks whether that is enough."""
 
     looks = 0
     after: Callable[[], None] | None = None
+
+    def __init__(self, plan: Plan, builder: Builder, options: Options) -> None:
+        super().__init__(plan, builder, options)
+        self.adapter.close()
+        self.adapter = Adapter(self.controller, self.limits, options.config.with_name(WINNERS))
 
     def adapt(self) -> None:
         self.looks += 1
@@ -107,7 +112,7 @@ class _Watched(Session):
 class Bed:
     """A session on a testbed of its own, with an empty memory; a context manager.
 
-    ``scenario`` says which function, policy and tables.
+    ``scenario`` says which function, policy and tables; ``points`` are those of [search.points].
     """
 
     def __init__(
@@ -117,7 +122,7 @@ class Bed:
         *,
         seed: int = 0,
         threaded: bool = False,
-        search: Mapping[str, object] | None = None,
+        points: Mapping[str, tuple[PointValue, ...]] | None = None,
     ) -> None:
         self.builder, self.scenario = builder, scenario
         self._cpu = cpus()[0]
@@ -135,10 +140,9 @@ class Bed:
                 name=DUT_SIDE,
                 function=scenario.function,
                 policy=dict(scenario.policy),
-                search=SearchConfig.model_validate({"seed": seed, **(search or {})}),
+                search=SearchConfig(seed=seed, points=dict(points or {})),
                 tables=scenario.interface_tables(wiring.egress),
             )
-            (cache_directory() / WINNERS).unlink(missing_ok=True)
             options = Options(config=folder / "bench.toml", events=self.log, quiet=True)
             self.session = _Watched(make_plan(config, options.config), builder, options)
             stack.callback(self._leave)

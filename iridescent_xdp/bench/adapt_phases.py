@@ -11,21 +11,22 @@ meanwhile is in the figures of both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from iridescent_xdp.bench.adapt_bed import Bed, Played
 from iridescent_xdp.bench.adapt_rivals import Rivals, Turns, play_turns
-from iridescent_xdp.bench.adapt_search import SUITE, Regrets
+from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few
 from iridescent_xdp.bench.adapt_shifts import note_all
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.statistics import CONFIDENCE, Effect
-from traffic.scenario import Scenario, load_scenario
+from traffic.scenario import Phase, Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE_S, AFTER_S = 4.0, 10.0  # of each phase, for the references
+BEFORE_S, AFTER_S, AROUND_S = 5.0, 16.0, 2.0  # of each phase, for the references
+QUICK_S = 0.7
 DRAWS = 2000
 
 
@@ -66,18 +67,17 @@ class _Whole:
 
 
 def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = load_scenario("five_phases")
+    scenario = _shortened(load_scenario("five_phases"), 1.0, options)
     case = Case(suite=SUITE, name=scenario.name)
-    length_s = scenario.phases[0].seconds
-    scale = options.pick(100, 5) / 100
     with (
-        Bed(builder, scenario, seed=scenario.seed, threaded=True) as bed,
+        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
-        rivals.find(options)
-        before = play_turns(bed, rivals.programs, scenario, options.pick(4, 1) / 2 / length_s)
-        played = bed.adapt(time_scale=scale, at_end=rivals.keep_live)
-        after = play_turns(bed, rivals.programs, scenario, options.pick(20, 1) / 2 / length_s)
+        if not options.quick:
+            rivals.find(options)
+        before = play_turns(bed, rivals.programs, _lasting(scenario, BEFORE_S, options))
+        played = bed.adapt(at_end=rivals.keep_live)
+        after = play_turns(bed, rivals.programs, _lasting(scenario, AFTER_S, options))
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)
@@ -86,6 +86,20 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
         case.count("rivals", "programs", len(rivals.programs) - 1, 1),
         case.count("seed", "first", scenario.seed, 1),
     ]
+
+
+def _shortened(scenario: Scenario, seconds: float, options: Options) -> Scenario:
+    """For the short form: two phases."""
+    return _of_length(scenario.phases[:2], seconds, scenario) if options.quick else scenario
+
+
+def _lasting(scenario: Scenario, seconds: float, options: Options) -> Scenario:
+    """Each phase so long."""
+    return _of_length(scenario.phases, QUICK_S if options.quick else seconds, scenario)
+
+
+def _of_length(phases: Sequence[Phase], seconds: float, scenario: Scenario) -> Scenario:
+    return replace(scenario, phases=tuple(replace(phase, seconds=seconds) for phase in phases))
 
 
 def _shares(case: Case, whole: _Whole) -> list[Result]:
@@ -156,16 +170,16 @@ def _tell(whole: _Whole, scenario: Scenario, options: Options) -> None:
 
 
 def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = load_scenario("adversarial")
+    scenario = _shortened(load_scenario("adversarial"), 0.6, options)
     case = Case(suite=SUITE, name=scenario.name)
-    scale = options.pick(100, 4) / 100
     with (
-        Bed(builder, scenario, seed=scenario.seed, threaded=True) as bed,
+        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
-        before = play_turns(bed, rivals.programs, scenario, scale / 2)
-        played = bed.adapt(time_scale=scale)
-        after = play_turns(bed, rivals.programs, scenario, scale / 2)
+        around = _lasting(scenario, AROUND_S, options)
+        before = play_turns(bed, rivals.programs, around)
+        played = bed.adapt()
+        after = play_turns(bed, rivals.programs, around)
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)

@@ -24,6 +24,7 @@ from iridescent_xdp.bench.results import Options
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.subject_filter import FilterSubject
 from iridescent_xdp.bench.winner import Hunt
+from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import PointClass, PointKind
@@ -34,7 +35,7 @@ from traffic.generator import StreamTimer
 from traffic.scenario import Scenario
 
 RIVAL_ARM = 28  # where their misses are counted: not those of what is live
-TURN_S, SETTLE_S = 0.1, 0.02
+TURN_S, SETTLE_S = 0.08, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,39 +146,41 @@ def narrowest(rig: Rig, space: Space) -> Variant:
     return rig.variant.with_values(**values)
 
 
-def play_turns(
-    bed: Bed, programs: Mapping[str, Program], scenario: Scenario, time_scale: float
-) -> list[Turns]:
+def play_turns(bed: Bed, programs: Mapping[str, Program], scenario: Scenario) -> list[Turns]:
     """Play a scenario to ``programs`` by turns, in another order in each round, phase by phase,
-    while nobody adapts. Then what was live is live again."""
+    while nobody adapts. Then what was live is live again. Raises MeasurementError for a phase that
+    is too short."""
     controller, random, found = bed.session.controller, Random(0), []
-    with bed.player(scenario, time_scale) as player, controller.lock:
+    with bed.player(scenario) as player, controller.lock:
         player.play()
         held = controller.board.held
         try:
             for index, phase in enumerate(scenario.phases):
                 while len(player.switches) <= index and not player.wait(0.001):
                     pass
-                length_ns = round(phase.seconds * time_scale * 1e9)
-                until_ns = player.switches[index].at_ns + length_ns
-                ns: dict[str, list[float]] = {name: [] for name in programs}
-                order = list(programs)
-                first = True
-                while first or time.monotonic_ns() < until_ns - _round_ns(len(programs)):
-                    first = False
-                    random.shuffle(order)
-                    for name in order:
-                        controller.board.direct(programs[name])
-                        ns[name].append(_turn(bed))
-                found.append(Turns(ns=ns))
+                until_ns = player.switches[index].at_ns + round(phase.seconds * 1e9)
+                found.append(_rounds(bed, programs, until_ns, random))
         finally:
             controller.board.direct(held)
         player.wait()
     return found
 
 
-def _round_ns(programs: int) -> int:
-    return round(programs * (TURN_S + SETTLE_S) * 1.2e9)
+def _rounds(bed: Bed, programs: Mapping[str, Program], until_ns: int, random: Random) -> Turns:
+    """Whole rounds, as many as there is time for."""
+    ns: dict[str, list[float]] = {name: [] for name in programs}
+    order, longest_ns = list(programs), 0
+    while (began_ns := time.monotonic_ns()) + longest_ns < until_ns:
+        random.shuffle(order)
+        for name in order:
+            bed.session.controller.board.direct(programs[name])
+            ns[name].append(_turn(bed))
+        longest_ns = max(longest_ns, time.monotonic_ns() - began_ns)
+    if time.monotonic_ns() > until_ns:  # the last one has seen other traffic
+        ns = {name: values[:-1] for name, values in ns.items()}
+    if not min(map(len, ns.values())):
+        raise MeasurementError("a phase is too short for a turn of each program")
+    return Turns(ns=ns)
 
 
 def _turn(bed: Bed) -> float:

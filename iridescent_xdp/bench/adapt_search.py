@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -44,6 +43,7 @@ SEVEN: Points = {  # seven candidates beside generic
     "no_extensions": (False,),
     "rule_layout": ("map", "tree"),
 }
+FEW: Points = {**SEVEN, "no_ip_options": (False,)}  # four variants, for the short form
 SPACE: Points = {  # 24 variants, for the oracle
     **_FIXED,
     "vlan_depth": (0, 2),
@@ -51,6 +51,11 @@ SPACE: Points = {  # 24 variants, for the oracle
     "no_extensions": (False, True),
     "rule_layout": ("map", "tree", "broad"),
 }
+
+
+def few(options: Options) -> Points:
+    """What the short form searches in: little."""
+    return FEW if options.quick else {}
 
 
 @dataclass(kw_only=True)
@@ -108,18 +113,20 @@ class _Clock:
 
 
 @contextmanager
-def empty_cache() -> Iterator[None]:
-    """Objects and winners are kept in a directory of their own, empty at first."""
+def own_cache(options: Options) -> Iterator[None]:
+    """Objects are kept in a directory of their own, empty at first; not so in the short form."""
+    if options.quick:
+        yield
+        return
     name = "IRIDESCENT_CACHE"
     before = os.environ.get(name)
     with TemporaryDirectory() as folder:
-        os.environ[name] = str(Path(folder))
+        os.environ[name] = folder
         try:
             yield
         finally:
-            if before is None:
-                del os.environ[name]
-            else:
+            del os.environ[name]
+            if before is not None:
                 os.environ[name] = before
 
 
@@ -144,8 +151,9 @@ def _converge(builder: Builder, stream: Stream, options: Options, regrets: Regre
     measured: list[float] = []
     seeds, undecided = options.pick(20, 1), 0
     for seed in range(seeds):
-        plan, clock = filter_plan(SearchConfig(seed=seed, points=SEVEN)), _Clock(regrets)
-        with empty_cache(), loaded(builder, stream, plan, clock) as controller:
+        plan = filter_plan(SearchConfig(seed=seed, points=FEW if options.quick else SEVEN))
+        clock = _Clock(regrets)
+        with own_cache(options), loaded(builder, stream, plan, clock) as controller:
             cold.append(_decided_s(controller, clock)[0])
             took_s, trials_s = _decided_s(controller, clock)
             warm.append(took_s)
@@ -181,7 +189,7 @@ def _decided_s(controller: Controller, clock: _Clock) -> tuple[float, float]:
 
 def _right(builder: Builder, stream: Stream, options: Options, regrets: Regrets) -> list[Result]:
     case = Case(suite=SUITE, name="24 variants")
-    points = {**SPACE, "no_extensions": (False,)} if options.quick else SPACE
+    points = FEW if options.quick else SPACE
     known = oracle(builder, stream, filter_plan(SearchConfig(points=points)), options)
     right, lags, seconds, seeds = 0, [], [], options.pick(30, 1)
     for seed in range(seeds):
@@ -222,7 +230,7 @@ def _false_swaps(builder: Builder, stream: Stream, options: Options) -> list[Res
     """Decisions in which the only candidate is generic a third time, measured as finalists are."""
     case = Case(suite=SUITE, name="generic against itself")
     count, swaps, gains = options.pick(100, 2), 0, []
-    plan = filter_plan(SearchConfig(points=SEVEN))
+    plan = filter_plan(SearchConfig(points=FEW))
     with loaded(builder, stream, plan) as controller:
         campaign = Campaign(controller)
         try:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from iridescent_xdp.bench.adapt_bed import Bed, Event, Played
-from iridescent_xdp.bench.adapt_search import SUITE, Regrets
+from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few
 from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
 from iridescent_xdp.builder import Builder
-from traffic.scenario import Scenario, load_scenario
+from traffic.scenario import load_scenario
 
 CHANGING = {  # phases are so long that a search is over before the next change, as time_scale
     "diurnal": 0.6,
@@ -51,12 +51,12 @@ def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Res
     results: list[Result] = []
     everything: list[float] = []
     unseen = 0
-    scales = {"vlan_appears": 0.2} if options.quick else CHANGING
+    scales = {"vlan_appears": 0.15} if options.quick else CHANGING
     for name, scale in scales.items():
         scenario = load_scenario(name)
         if options.quick:
-            scenario = replace(scenario, phases=scenario.phases[2:4])
-        with Bed(builder, scenario, seed=scenario.seed) as bed:
+            scenario = replace(scenario, phases=scenario.phases[:3:2])
+        with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
             played = bed.adapt(time_scale=scale)
         note_all(played.events, regrets)
         case = Case(suite=SUITE, name=name)
@@ -123,8 +123,8 @@ def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result
     scenario = load_scenario("five_phases")
     case = Case(suite=SUITE, name="alternating")
     one, two = scenario.phases[:2]
-    turns = tuple(replace(phase, seconds=TURN_S) for phase in (one, two))
-    with Bed(builder, scenario, seed=scenario.seed) as bed:
+    turns = tuple(replace(phase, seconds=TURN_S / options.pick(1, 2)) for phase in (one, two))
+    with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
         for phase in (one, two):
             learn = replace(scenario, phases=(replace(phase, seconds=LEARN_S),))
             note_all(bed.adapt(learn, until="remembered").events, regrets)
@@ -170,8 +170,8 @@ def _steady(builder: Builder, options: Options, regrets: Regrets) -> list[Result
     """Shifts, and variants given up, while the traffic stays the same."""
     scenario = load_scenario("steady")
     case = Case(suite=SUITE, name=scenario.name)
-    with Bed(builder, scenario, seed=scenario.seed) as bed:
-        played = bed.adapt(time_scale=1.0 if not options.quick else 5 / scenario.seconds)
+    with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
+        played = bed.adapt(time_scale=options.pick(600, 2) / scenario.seconds)
     note_all(played.events, regrets)
     alarms = [e for e in played.events if shows_change(e)]
     for alarm in alarms:
