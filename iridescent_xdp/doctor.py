@@ -22,7 +22,7 @@ from iridescent_xdp.template import LIBCLANG_CURE
 
 # the direct dependencies of pyproject.toml
 DISTRIBUTIONS = (
-    *("click", "jinja2", "llvmlite", "matplotlib", "numpy"),
+    *("click", "jinja2", "llvmlite", "matplotlib", "numpy", "optuna"),
     *("pydantic", "pyroute2", "rich", "scapy", "scipy"),
 )
 PEER_FOLDERS = ("/usr/lib/*/bpf", "/usr/lib/bpf", "/usr/lib64/bpf", "/usr/local/lib/bpf")

@@ -141,7 +141,7 @@ def test_a_session_follows_its_function_as_long_as_it_lasts() -> None:
     session = Session.__new__(Session)
     session.controller = cast(Any, Stub())
     session._following = contextlib.ExitStack()
-    session._log = cast(Any, Stub())
+    session._log = session.adapter = cast(Any, Stub())
     session.follow()
     session.leave()
-    assert told == ["a change", "watching", "not any more", "closed", "closed"]
+    assert told == ["a change", "watching", "not any more", "closed", "closed", "closed"]
