@@ -59,7 +59,7 @@ class Adapter:
         self._settings = controller.plan.config.adapt
         self.sensor = Sensor(controller)
         self.detector = ShiftDetector()
-        self.memory = Memory(memory, tell=controller.events.tell) if memory is not None else None
+        self.memory = _open(memory, controller) if memory is not None else None
         self.misses = MissWatch(controller)
         self._worth = Worth()
         self._told = clock()
@@ -271,3 +271,12 @@ class Adapter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _open(path: Path, controller: Controller) -> Memory | None:
+    """Without a memory everything else goes on; that is told."""
+    try:
+        return Memory(path, tell=controller.events.tell)
+    except StateError as error:
+        controller.events.tell("not_remembered", reason=str(error))
+        return None
