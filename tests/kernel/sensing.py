@@ -62,7 +62,7 @@ def looked(sensor: Sensor, packets: int) -> Signature:
         found += sensor.sense().signature
         return found.packets >= packets
 
-    wait_until(enough, f"{packets} sampled packets")
+    wait_until(enough, f"{packets} sampled packets", seconds=60.0)
     return found
 
 

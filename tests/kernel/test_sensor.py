@@ -65,7 +65,7 @@ def test_the_signature_of_known_traffic(bed: Testbed, toolchain: str) -> None:
     builder = Builder(toolchain)
     with sensed(bed, builder) as (_, sensor), generator(bed, builder, MIXED) as source:
         source.start()
-        found = looked(sensor, 8000)
+        found = looked(sensor, 4000)
         source.stop()
     for name, wanted in known(MIXED).items():
         group = found.groups[name]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from iridescent_xdp.adapt.signature import MISSES, Group, Signature
 from iridescent_xdp.statistics import bucket_of
 
 LOOK_NS = 125_000_000
+TEN_MINUTES = 4800  # looks
 FULL_PPS = 5e6
 SAMPLES = 512  # in one look, at full load and a good while below
 
@@ -101,3 +103,29 @@ class Model:
             drawn = mean_ns * np.exp(self._rng.normal(0, 0.2, size=count))
             np.add.at(times, [bucket_of(int(ns)) for ns in drawn], 1)
         return times
+
+
+def false_alarms(runs: int, dispersion: float) -> list[str]:
+    """Reasons of the shifts told in ``runs`` times ten minutes of steady traffic, whose load
+    changes every five seconds between full and a twentieth."""
+    from iridescent_xdp.adapt.shift import ShiftDetector
+
+    told: list[str] = []
+    for seed in range(runs):
+        model, detector = Model(seed=seed, dispersion=dispersion), ShiftDetector()
+        loads, load = np.random.default_rng(seed), 1.0
+        for number in range(TEN_MINUTES):
+            if number % 40 == 0:
+                load = float(loads.choice([1.0, 0.8, 0.5, 0.2, 0.05]))
+            shift = detector.update(model.reading(load=load))
+            if shift is not None:
+                told.append(shift.reason)
+                detector.reset()
+    return told
+
+
+if __name__ == "__main__":  # python -m tests.unit.shift_model 25
+    for dispersion in (1.0, 3.0, 10.0):
+        count = int(sys.argv[1])
+        reasons = false_alarms(count, dispersion)
+        print(f"dispersion {dispersion}: {len(reasons)} in {count * TEN_MINUTES} looks", *reasons)
