@@ -12,16 +12,16 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from iridescent_xdp.adapt.adapter import Adapter
 from iridescent_xdp.adapt.received import Received
-from iridescent_xdp.bench.live import cpus
+from iridescent_xdp.bench.live import WARM_UP_S, cpus
 from iridescent_xdp.bench.subject import Leaves
 from iridescent_xdp.bench.wiring import Wiring
 from iridescent_xdp.builder import Builder
@@ -39,6 +39,7 @@ from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, inside
 from traffic.threaded_napi import NapiThread, thread_napi
 
 LEAVES = {"filter": Leaves.DROPPED, "router": Leaves.THROUGH, "l4lb": Leaves.BACK}
+LONG_S = 3600.0
 Event = Mapping[str, Any]
 
 
@@ -164,6 +165,20 @@ class Bed:
         with inside(self._testbed.generator):
             port = find_interface(GENERATOR_SIDE).index
             return Player(self.builder, scenario, port, self._cpu, time_scale=time_scale)
+
+    @contextmanager
+    def sending(self, phase: Phase) -> Iterator[None]:
+        """The traffic of one phase, while nobody adapts."""
+        alone = replace(phase, seconds=LONG_S, changes=())
+        stop = threading.Event()
+        with self.player(replace(self.scenario, phases=(alone,))) as player:
+            player.play(stop=stop)
+            time.sleep(WARM_UP_S)
+            try:
+                yield
+            finally:
+                stop.set()
+                player.wait()
 
     def adapt(
         self,

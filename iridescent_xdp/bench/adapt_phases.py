@@ -22,11 +22,10 @@ from iridescent_xdp.bench.adapt_shifts import note_all
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.statistics import CONFIDENCE, Effect
-from traffic.scenario import Phase, Scenario, load_scenario
+from traffic.scenario import Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE_S, AFTER_S, AROUND_S = 5.0, 16.0, 2.0  # of each phase, for the references
-QUICK_S = 0.7
+BEFORE, AFTER, AROUND = (6, 2), (16, 2), (16, 2)  # rounds of the references; in the short form
 DRAWS = 2000
 
 
@@ -67,7 +66,7 @@ class _Whole:
 
 
 def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = _shortened(load_scenario("five_phases"), 1.0, options)
+    scenario = _shortened(load_scenario("five_phases"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
         Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
@@ -75,9 +74,9 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
     ):
         if not options.quick:
             rivals.find(options)
-        before = play_turns(bed, rivals.programs, _lasting(scenario, BEFORE_S, options))
+        before = play_turns(bed, rivals.programs, scenario, options.pick(*BEFORE))
         played = bed.adapt(at_end=rivals.keep_live)
-        after = play_turns(bed, rivals.programs, _lasting(scenario, AFTER_S, options))
+        after = play_turns(bed, rivals.programs, scenario, options.pick(*AFTER))
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)
@@ -88,18 +87,12 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
     ]
 
 
-def _shortened(scenario: Scenario, seconds: float, options: Options) -> Scenario:
-    """For the short form: two phases."""
-    return _of_length(scenario.phases[:2], seconds, scenario) if options.quick else scenario
-
-
-def _lasting(scenario: Scenario, seconds: float, options: Options) -> Scenario:
-    """Each phase so long."""
-    return _of_length(scenario.phases, QUICK_S if options.quick else seconds, scenario)
-
-
-def _of_length(phases: Sequence[Phase], seconds: float, scenario: Scenario) -> Scenario:
-    return replace(scenario, phases=tuple(replace(phase, seconds=seconds) for phase in phases))
+def _shortened(scenario: Scenario, options: Options) -> Scenario:
+    """For the short form: two phases of a second."""
+    if not options.quick:
+        return scenario
+    phases = tuple(replace(phase, seconds=1.0) for phase in scenario.phases[:2])
+    return replace(scenario, phases=phases)
 
 
 def _shares(case: Case, whole: _Whole) -> list[Result]:
@@ -170,16 +163,15 @@ def _tell(whole: _Whole, scenario: Scenario, options: Options) -> None:
 
 
 def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = _shortened(load_scenario("adversarial"), 0.6, options)
+    scenario = _shortened(load_scenario("adversarial"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
         Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
-        around = _lasting(scenario, AROUND_S, options)
-        before = play_turns(bed, rivals.programs, around)
+        before = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
         played = bed.adapt()
-        after = play_turns(bed, rivals.programs, around)
+        after = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)

@@ -24,7 +24,6 @@ from iridescent_xdp.bench.results import Options
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.subject_filter import FilterSubject
 from iridescent_xdp.bench.winner import Hunt
-from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import PointClass, PointKind
@@ -146,40 +145,32 @@ def narrowest(rig: Rig, space: Space) -> Variant:
     return rig.variant.with_values(**values)
 
 
-def play_turns(bed: Bed, programs: Mapping[str, Program], scenario: Scenario) -> list[Turns]:
-    """Play a scenario to ``programs`` by turns, in another order in each round, phase by phase,
-    while nobody adapts. Then what was live is live again. Raises MeasurementError for a phase that
-    is too short."""
-    controller, random, found = bed.session.controller, Random(0), []
-    with bed.player(scenario) as player, controller.lock:
-        player.play()
-        held = controller.board.held
-        try:
-            for index, phase in enumerate(scenario.phases):
-                while len(player.switches) <= index and not player.wait(0.001):
-                    pass
-                until_ns = player.switches[index].at_ns + round(phase.seconds * 1e9)
-                found.append(_rounds(bed, programs, until_ns, random))
-        finally:
-            controller.board.direct(held)
-        player.wait()
-    return found
+def play_turns(
+    bed: Bed, programs: Mapping[str, Program], scenario: Scenario, rounds: int
+) -> list[Turns]:
+    """Play each phase of a scenario to ``programs`` by turns, in another order in each of the
+    ``rounds``, while nobody adapts; a phase that returns has the turns that it had before. Then
+    what was live is live again."""
+    controller, random = bed.session.controller, Random(0)
+    held, found = controller.board.held, {}
+    try:
+        for phase in scenario.phases:
+            if phase.parts not in found:
+                with bed.sending(phase):
+                    found[phase.parts] = _rounds(bed, programs, rounds, random)
+    finally:
+        controller.board.direct(held)
+    return [found[phase.parts] for phase in scenario.phases]
 
 
-def _rounds(bed: Bed, programs: Mapping[str, Program], until_ns: int, random: Random) -> Turns:
-    """Whole rounds, as many as there is time for."""
+def _rounds(bed: Bed, programs: Mapping[str, Program], rounds: int, random: Random) -> Turns:
     ns: dict[str, list[float]] = {name: [] for name in programs}
-    order, longest_ns = list(programs), 0
-    while (began_ns := time.monotonic_ns()) + longest_ns < until_ns:
+    order = list(programs)
+    for _ in range(rounds):
         random.shuffle(order)
         for name in order:
             bed.session.controller.board.direct(programs[name])
             ns[name].append(_turn(bed))
-        longest_ns = max(longest_ns, time.monotonic_ns() - began_ns)
-    if time.monotonic_ns() > until_ns:  # the last one has seen other traffic
-        ns = {name: values[:-1] for name, values in ns.items()}
-    if not min(map(len, ns.values())):
-        raise MeasurementError("a phase is too short for a turn of each program")
     return Turns(ns=ns)
 
 
