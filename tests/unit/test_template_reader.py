@@ -12,7 +12,7 @@ from iridescent_xdp.points import PointClass, PointKind
 from iridescent_xdp.template import find_template, read_template
 
 POINTS = [  # name, class, kind, default, domain as an operator reads it
-    ("sample_shift", "policy", "range", 3, "0..12"),
+    ("sample_shift", "policy", "range", 1, "0..12"),
     ("observe_shift", "policy", "range", 8, "0..16"),
     ("key_depth", "policy", "range", 14, "6..16"),
     ("depth", "narrowing", "range", 2, "0, 1, 2"),
