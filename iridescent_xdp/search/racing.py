@@ -21,7 +21,8 @@ from iridescent_xdp.search.surrogate import suggest
 from iridescent_xdp.variant import Variant
 
 GENERATION = 24  # above, so many are sampled
-LEAN_SHARE = 0.35  # of few trials, that the first generation takes
+LEAN_SHARE = 0.2  # of few trials, that the first generation takes
+LEAN_ARMS = 3  # then measured together: the model learns from each batch what the next should be
 LEAN_TRIALS = 100  # these are few
 LEAST = 0.002  # of the best gain: an improvement that is not worth a trial
 AHEAD = 0.5  # of the interval of a difference: this much better is better
@@ -64,7 +65,7 @@ class RacingPolicy(Policy):
             guesses = suggest(
                 self.space,
                 known,
-                min(self.settings.max_arms, self.room()),
+                min(LEAN_ARMS, self.room()),
                 seed=self.settings.seed,
                 least_ns=LEAST * best,
                 barred=[v for v in self.tried if v not in known],

@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from iridescent_xdp.search.coding import Coding
 from iridescent_xdp.search.policy import WHOLE_SPACE, Policy
 from iridescent_xdp.search.sequential import anytime
-from iridescent_xdp.search.surrogate import Coding, Surrogate, suggest
+from iridescent_xdp.search.surrogate import Surrogate, suggest
 from iridescent_xdp.search.trial import Round
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
@@ -55,7 +56,7 @@ class ScreeningPolicy(Policy):
         visited: set[Variant] = set()
         while combined not in visited and len(visited) < CHECKS:
             visited.add(combined)
-            yield Round(variants=self._checks(combined), samples=samples)
+            yield Round(variants=self._checks(combined, len(visited) == 1), samples=samples)
             together = self._improved(combined)
             yield Round(variants=[combined, together], samples=2 * samples)
             combined = self._better(combined, together)
@@ -105,20 +106,22 @@ class ScreeningPolicy(Policy):
                 )
         return gains
 
-    def _checks(self, combined: Variant) -> list[Variant]:
-        """The combination, it without one change, guesses of the model, it with another change."""
+    def _checks(self, combined: Variant, first: bool) -> list[Variant]:
+        """The combination, it without one change, guesses of the model, and the first time it with
+        one other change, those first that did best alone."""
         base, known = self.space.base, self.known()
         around = [v for v in self.space.neighbours(combined) if self.effect(v) is None]
-        fewer = [v for v in around if v[name := _changed(combined, v)] == base[name]]
-        more = [v for v in around if v not in fewer]
-        alone = {
-            v: known.get(base.with_values(**{n: v[n]}))
-            for v in more
-            if (n := _changed(combined, v))
-        }
-        more.sort(key=lambda v: -(e.value if (e := alone[v]) else -math.inf))
+        fewer, more = list[Variant](), list[tuple[float, Variant]]()
+        for variant in around:
+            name = _changed(combined, variant)
+            if variant[name] == base[name]:
+                fewer.append(variant)
+            elif first:
+                alone = known.get(base.with_values(**{name: variant[name]}))
+                more.append((alone.value if alone else -math.inf, variant))
+        more.sort(key=lambda pair: -pair[0])
         guesses = suggest(self.space, known, GUESSES, seed=self.settings.seed)
-        return list(dict.fromkeys([combined, *fewer, *guesses, *more]))
+        return list(dict.fromkeys([combined, *fewer, *guesses, *(v for _, v in more)]))
 
     def _improved(self, combined: Variant) -> Variant:
         """The combination with every change that made it better, or what is better than that."""

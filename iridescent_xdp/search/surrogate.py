@@ -23,12 +23,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from iridescent_xdp.search.coding import ENUMERABLE, Codes, Coding
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.statistics import CONFIDENCE, Effect
 from iridescent_xdp.variant import Variant
 
-ENUMERABLE = 20_000  # of a larger space
-DRAWN = 4000  # variants are drawn
 MODELLED = 160  # measured variants at most: half of them are the best, half the latest
 HOPEFUL = 500  # of a pool remain after the first look at all of it
 CLIMBERS = 3  # so many of the drawn climb on
@@ -36,85 +35,43 @@ CLIMBS = 40  # steps at most
 _SCALES = (0.1, 0.3, 1.0, 3.0)  # variance of a deviation's gain, of that expected at first
 _PAIRS = (0.01, 0.05, 0.2, 0.6)  # variance of a pair's gain, of a deviation's
 _RESTS = (0.002, 0.02)  # variance of a variant's own rest, of a deviation's gain
+REWEIGHTS = 2
+_WEIGHTS = (0.05, 20.0)
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 _Floats = NDArray[np.float64]
-_Codes = NDArray[np.int64]
-
-
-class Coding:
-    """Variants of a space as rows of small integers, a column per point; 0 is generic's value."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self.names = tuple(space.axes)
-        self.values = tuple(
-            (space.generic[name], *(v for v in axis if v != space.generic[name]))
-            for name, axis in space.axes.items()
-        )
-        self._allowed = tuple(
-            np.array([code for code, value in enumerate(values) if value in space.axes[name]])
-            for name, values in zip(self.names, self.values, strict=True)
-        )
-
-    def encode(self, variants: Sequence[Variant]) -> _Codes:
-        """One row per variant of the space."""
-        rows = [
-            [values.index(value) for (_, value), values in zip(v.values, self.values, strict=True)]
-            for v in variants
-        ]
-        return np.array(rows, dtype=np.int64).reshape(len(variants), len(self.names))
-
-    def decode(self, row: _Codes) -> Variant:
-        """The variant of a row."""
-        values = [values[int(code)] for code, values in zip(row, self.values, strict=True)]
-        return Variant(tuple(zip(self.names, values, strict=True)))
-
-    def indicator(self, rows: _Codes) -> _Floats:
-        """A column per deviation (point and value): 1 where the row has it."""
-        columns = [
-            rows[:, column] == code
-            for column, values in enumerate(self.values)
-            for code in range(1, len(values))
-        ]
-        return np.stack(columns, axis=1).astype(np.float64) if columns else np.zeros((len(rows), 0))
-
-    def pool(self, rng: np.random.Generator) -> _Codes:
-        """The whole space, or DRAWN of its variants."""
-        if self.space.size <= ENUMERABLE:
-            grid = np.meshgrid(*self._allowed, indexing="ij")
-            return np.stack([axis.ravel() for axis in grid], axis=1)
-        drawn = [rng.choice(codes, DRAWN) for codes in self._allowed]
-        return np.unique(np.stack(drawn, axis=1), axis=0)
-
-    def neighbours(self, row: _Codes) -> _Codes:
-        """Rows that differ from ``row`` in one column."""
-        changed = []
-        for column, codes in enumerate(self._allowed):
-            for code in codes[codes != row[column]]:
-                other = row.copy()
-                other[column] = code
-                changed.append(other)
-        return np.array(changed, dtype=np.int64).reshape(len(changed), len(row))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """Variances in ns²: of one deviation's gain, of a pair's, of a variant's own rest."""
+    """Variances in ns²: of one deviation's gain, of a pair's, of a variant's own rest.
+
+    ``weights`` (one per deviation, 1 on average) say which matter: a deviation's variance grows
+    with its weight, a pair's with both weights, because what is strong interacts strongly.
+    """
 
     single: float
     pair: float
     rest: float
+    weights: _Floats
 
+    def covariance(self, one: _Floats, other: _Floats) -> _Floats:
+        """Prior covariance of the gains of variants that are given by their indicators."""
+        common = one @ other.T
+        mine, theirs = one.sum(axis=1)[:, None], other.sum(axis=1)[None, :]
+        same = (common == mine) & (common == theirs) & (mine > 0)
+        shared = (one * self.weights) @ other.T
+        squares = (one * self.weights**2) @ other.T
+        covariance: _Floats = self.single * shared + self.pair * (shared**2 - squares) / 2
+        covariance += self.rest * same
+        return covariance
 
-def _covariance(one: _Floats, other: _Floats, scales: Scales) -> _Floats:
-    """Prior covariance of the gains of variants that are given by their indicators."""
-    shared = one @ other.T
-    mine, theirs = one.sum(axis=1)[:, None], other.sum(axis=1)[None, :]
-    same = (shared == mine) & (shared == theirs) & (mine > 0)
-    covariance: _Floats = scales.single * shared + scales.pair * shared * (shared - 1) / 2
-    covariance += scales.rest * same
-    return covariance
+    def variance(self, rows: _Floats) -> _Floats:
+        """Prior variance of each row's gain."""
+        shared, squares = rows @ self.weights, rows @ self.weights**2
+        variance: _Floats = self.single * shared + self.pair * (shared**2 - squares) / 2
+        variance += self.rest * (rows.sum(axis=1) > 0)
+        return variance
 
 
 class Surrogate:
@@ -128,42 +85,73 @@ class Surrogate:
         halves = np.array([effect.half_width for effect in measured.values()])
         deviations = np.maximum(1, self._seen.sum(axis=1))
         spread = float(np.mean(self.gains**2 / deviations)) if measured else 1.0
+        self._spread = max(spread, 1e-9)
         self._jitter = max(1e-12, 1e-6 * spread)
         self.errors = (halves / _Z) ** 2 + self._jitter
-        self.scales = self._likeliest(max(spread, 1e-9))
+        self.scales = self._likeliest(np.ones(self._seen.shape[1]))
         self._refit()
+        for _ in range(REWEIGHTS if measured else 0):
+            self._reweight()
 
-    def _likeliest(self, spread: float) -> Scales:
+    def _likeliest(self, weights: _Floats) -> Scales:
         grid = [
-            Scales(single=s * spread, pair=p * s * spread, rest=r * s * spread)
+            Scales(
+                single=s * self._spread,
+                pair=p * s * self._spread,
+                rest=r * s * self._spread,
+                weights=weights,
+            )
             for s, p, r in itertools.product(_SCALES, _PAIRS, _RESTS)
         ]
-        return max(grid, key=self._log_likelihood) if len(self._seen) else grid[0]
+        if not len(self._seen):
+            return grid[0]
+        parts = [
+            Scales(single=s, pair=p, rest=r, weights=weights).covariance(self._seen, self._seen)
+            for s, p, r in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+        ]
+        return max(
+            grid,
+            key=lambda g: self._log_likelihood(
+                g.single * parts[0] + g.pair * parts[1] + g.rest * parts[2]
+            ),
+        )
 
-    def _log_likelihood(self, scales: Scales) -> float:
-        covariance = _covariance(self._seen, self._seen, scales) + np.diag(self.errors)
-        lower = np.linalg.cholesky(covariance)
+    def _reweight(self) -> None:
+        """A point's deviations weigh as much as its gains are large, if that is likelier."""
+        mean, deviation = self._predicted(np.eye(self._seen.shape[1]))
+        power = (mean**2 + deviation**2) / self.scales.single
+        owners = self.coding.owners
+        strength = np.array([power[owners == owner].mean() for owner in owners])
+        weights = np.clip(strength / strength.mean(), *_WEIGHTS)
+        scales = self._likeliest(weights / weights.mean())
+        before, after = (
+            self._log_likelihood(found.covariance(self._seen, self._seen))
+            for found in (self.scales, scales)
+        )
+        if after > before:
+            self.scales = scales
+            self._refit()
+
+    def _log_likelihood(self, prior: _Floats) -> float:
+        lower = np.linalg.cholesky(prior + np.diag(self.errors))
         scaled = np.linalg.solve(lower, self.gains)
         return float(-0.5 * scaled @ scaled - np.log(np.diag(lower)).sum())
 
     def _refit(self) -> None:
-        covariance = _covariance(self._seen, self._seen, self.scales) + np.diag(self.errors)
+        covariance = self.scales.covariance(self._seen, self._seen) + np.diag(self.errors)
         self._inverse = np.linalg.inv(covariance)
         self._weights = self._inverse @ self.gains
 
-    def predict(self, rows: _Codes) -> tuple[_Floats, _Floats]:
+    def predict(self, rows: Codes) -> tuple[_Floats, _Floats]:
         """Expected gain and its standard deviation, in ns, of each row."""
         return self._predicted(self.coding.indicator(rows))
 
     def _predicted(self, wanted: _Floats) -> tuple[_Floats, _Floats]:
-        shared = _covariance(wanted, self._seen, self.scales)
-        count = wanted.sum(axis=1)
-        prior = self.scales.single * count + self.scales.pair * count * (count - 1) / 2
-        prior = prior + self.scales.rest * (count > 0)
-        variance = prior - ((shared @ self._inverse) * shared).sum(axis=1)
+        shared = self.scales.covariance(wanted, self._seen)
+        variance = self.scales.variance(wanted) - ((shared @ self._inverse) * shared).sum(axis=1)
         return shared @ self._weights, np.sqrt(np.maximum(variance, 0.0))
 
-    def believe(self, row: _Codes) -> None:
+    def believe(self, row: Codes) -> None:
         """Take the prediction of ``row`` as if it had been measured."""
         wanted = self.coding.indicator(row[None, :])
         mean, _ = self._predicted(wanted)
@@ -178,7 +166,7 @@ class Surrogate:
             return 0.0
         return max(0.0, float(self._predicted(self._seen)[0].max()))
 
-    def improvement(self, rows: _Codes, best: float) -> _Floats:
+    def improvement(self, rows: Codes, best: float) -> _Floats:
         """How much better than ``best`` each row is expected to be, in ns (0 where it is not)."""
         from scipy.special import ndtr  # slow to import
 
@@ -233,8 +221,8 @@ def _most_telling(known: Mapping[Variant, Effect]) -> dict[Variant, Effect]:
 
 
 def _most_promising(
-    model: Surrogate, pool: _Codes, best: float, taken: set[Variant]
-) -> tuple[_Codes, float] | None:
+    model: Surrogate, pool: Codes, best: float, taken: set[Variant]
+) -> tuple[Codes, float] | None:
     """The open row with the largest expected improvement; from a drawn pool it climbs on."""
     coding = model.coding
     values = model.improvement(pool, best)
@@ -247,8 +235,8 @@ def _most_promising(
 
 
 def _climb(
-    model: Surrogate, row: _Codes, value: float, best: float, taken: set[Variant]
-) -> tuple[_Codes, float]:
+    model: Surrogate, row: Codes, value: float, best: float, taken: set[Variant]
+) -> tuple[Codes, float]:
     """Steps of one point from ``row`` while the expected improvement grows."""
     for _ in range(CLIMBS):
         around = model.coding.neighbours(row)

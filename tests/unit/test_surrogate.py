@@ -6,14 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from iridescent_xdp.search.coding import Coding
 from iridescent_xdp.search.space import Space
-from iridescent_xdp.search.surrogate import Coding, Surrogate, suggest
+from iridescent_xdp.search.surrogate import Surrogate, suggest
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
 from tests.unit.landscape_model import SPACE_24, SPACE_864, Landscape, space_of
 
 OUTSIDE = space_of(3, 3, 3, 3, 2, restrict={"p1": (1, 2), "p4": (1,)})  # generic is not in the grid
-HUGE = space_of(*[7] * 24)
+HUGE = space_of(*[4] * 24)
 
 
 def _known(
@@ -80,10 +81,10 @@ def test_knows_what_was_measured_as_well_as_it_was_measured() -> None:
 
 def test_finds_the_best_of_a_space_that_cannot_be_enumerated() -> None:
     rng = np.random.default_rng(0)
-    single = {(f"p{i}", v): float(rng.normal(0, 3)) for i in range(24) for v in range(1, 7)}
+    single = {(f"p{i}", v): float(rng.normal(0, 3)) for i in range(24) for v in range(1, 4)}
     landscape = Landscape(single)
-    known = _known(landscape, HUGE.sample(200, rng))
-    best = sum(max(0.0, *(single[f"p{i}", v] for v in range(1, 7))) for i in range(24))
+    known = _known(landscape, HUGE.sample(160, rng))
+    best = sum(max(0.0, *(single[f"p{i}", v] for v in range(1, 4))) for i in range(24))
     assert landscape.gain_ns(suggest(HUGE, known, 1)[0]) > 0.95 * best
 
 
