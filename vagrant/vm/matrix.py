@@ -68,6 +68,11 @@ ROWS = (
         title="interfaces tell whether they can send what is redirected",
         instead="the router trusts its interfaces",
     ),
+    Row(
+        key=Feature.FIB_LOOKUP,
+        title="look-ups in the kernel's routes",
+        instead="the router's own tables",
+    ),
     Row(key=Feature.STATS, title="program statistics (second observer)", instead="first one alone"),
     Row(key=Feature.JIT, title="JIT compiler", instead="interpreter"),
     Row(key=Feature.BTF, title="kernel type information", instead="bpftool lists less"),

@@ -77,8 +77,8 @@ def check_kernel(kernel: Kernel, folder: Path, steps: Steps) -> str:
     if not wanted:
         raise VmError(
             f"Debian {kernel.suite} has no package {kernel.package}",
-            cure=f"one of {', '.join(KERNELS)}, or SUITE:PACKAGE "
-            "(apt-cache search --names-only linux-image on that release)",
+            cure=f"one of {', '.join(KERNELS)}, or SUITE:PACKAGE, named by "
+            "apt-cache search --names-only linux-image on that release",
         )
     return wanted[0][1]
 

@@ -63,6 +63,8 @@ def lay_cable(names: Sequence[str]) -> None:
             tap = netlink.link_lookup(ifname=name)[0]
             netlink.link("set", index=tap, mtu=CABLE_MTU, txqlen=QUEUE_PACKETS)
             netlink.link("set", index=tap, master=bridge, state="up")
+            # a cable does not mind who sends from where: an echo may come back under any address
+            netlink.brport("set", index=tap, learning=0, unicast_flood=1, mcast_flood=1)
         netlink.link("set", index=bridge, state="up")
 
 
