@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
@@ -88,7 +88,7 @@ class _Timed(Campaign):
     trials_s = 0.0
 
     def trial(
-        self, built: list[Built], samples: int, *, precision: float | None = None
+        self, built: Sequence[Built], samples: int, *, precision: float | None = None
     ) -> list[ArmResult]:
         began = time.monotonic()
         try:
@@ -98,18 +98,16 @@ class _Timed(Campaign):
 
 
 class _Clock:
-    """When the decision was told, or that the search ended without one."""
+    """When the decision was told; None when there was none yet."""
 
     def __init__(self, regrets: Regrets) -> None:
         self._regrets = regrets
-        self.decided = 0.0
-        self.undecided = 0
+        self.decided: float | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         self._regrets(event)
-        if event["event"] in ("decision", "kept"):
+        if event["event"] == "decision":
             self.decided = time.monotonic()
-            self.undecided += event["event"] == "kept"
 
 
 @contextmanager
@@ -154,14 +152,15 @@ def _converge(builder: Builder, stream: Stream, options: Options, regrets: Regre
         plan = filter_plan(SearchConfig(seed=seed, points=FEW if options.quick else SEVEN))
         clock = _Clock(regrets)
         with own_cache(options), loaded(builder, stream, plan, clock) as controller:
-            cold.append(_decided_s(controller, clock)[0])
-            took_s, trials_s = _decided_s(controller, clock)
-            warm.append(took_s)
-            measured.append(trials_s)
-        undecided += clock.undecided
+            first_s, _, first = _decided_s(controller, clock)
+            took_s, trials_s, again = _decided_s(controller, clock)
+        cold.append(first_s)
+        warm.append(took_s)
+        measured.append(trials_s)
+        undecided += 2 - first - again
         options.tell(
-            f"adapt: seven candidates, seed {seed}: {cold[-1]:.2f} s, then {took_s:.2f} s, "
-            f"{trials_s:.2f} s of them trials"
+            f"adapt: seven candidates, seed {seed}: {first_s:.2f} s, then {took_s:.2f} s, "
+            f"{trials_s:.2f} s of them trials{'' if first and again else '; not both decided'}"
         )
     return [
         case.median("converge_s", "s", warm),
@@ -173,15 +172,17 @@ def _converge(builder: Builder, stream: Stream, options: Options, regrets: Regre
     ]
 
 
-def _decided_s(controller: Controller, clock: _Clock) -> tuple[float, float]:
-    """Seconds from a search's begin to its decision, and those of its trials."""
-    began = time.monotonic()
+def _decided_s(controller: Controller, clock: _Clock) -> tuple[float, float, bool]:
+    """Seconds from a search's begin to its decision, those of its trials, and whether there was a
+    decision; without one it is the whole search."""
+    began, clock.decided = time.monotonic(), None
     campaign = _Timed(controller)
     try:
         campaign.run()
+        ended = clock.decided or time.monotonic()
     finally:
         campaign.close()
-    return clock.decided - began, campaign.trials_s
+    return ended - began, campaign.trials_s, clock.decided is not None
 
 
 # -- how right -----------------------------------------------------------------------------

@@ -134,19 +134,19 @@ def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result
     recall: list[float] = []
     detect: list[float] = []
     made: list[float] = []
-    for phase in range(len(played.switches)):
-        during = played.during(phase)
+    for turn in range(len(played.switches)):
+        during = played.during(turn)
         seen = next((e for e in during if shows_change(e)), None)
         live = next((e for e in during if e["event"] == "recalled"), None)
         if seen is None or live is None:
             told = [e["event"] for e in during if e["event"] not in ("phase", "reading")]
-            options.tell(f"adapt: {case.name}: turn {phase}: not recalled; {', '.join(told)}")
+            options.tell(f"adapt: {case.name}: turn {turn}: not recalled; {', '.join(told)}")
             continue
-        detect.append((seen["at_ns"] - played.switches[phase].at_ns) / 1e6)
+        detect.append((seen["at_ns"] - played.switches[turn].at_ns) / 1e6)
         recall.append((live["at_ns"] - seen["at_ns"]) / 1e6)
         made.append(live["took_ms"])
         options.tell(
-            f"adapt: {case.name}: turn {phase}: {seen['event']} after {detect[-1]:.0f} ms, "
+            f"adapt: {case.name}: turn {turn}: {seen['event']} after {detect[-1]:.0f} ms, "
             f"{live['variant']} {recall[-1]:.0f} ms later"
         )
     results = [
