@@ -27,9 +27,10 @@ static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
 	__u32 length = ctx->data_end - ctx->data;
 	__u64 bytes = length < HEAD_BYTES ? length : HEAD_BYTES;
 
-	__asm__ volatile("" : "+r"(bytes)); /* the verifier has to see the checks below */
-	if (!head || bytes < 1 || bytes > HEAD_BYTES)
+	if (!head || !bytes)
 		return;
+	__asm__ volatile("" : "+r"(bytes)); /* Linux 6.1 believes a mask, not the checks above */
+	bytes = ((bytes - 1) & (HEAD_BYTES - 1)) + 1;
 	head->length = length;
 	head->captured = bpf_xdp_load_bytes(ctx, 0, head->data, bytes) ? 0 : bytes;
 }

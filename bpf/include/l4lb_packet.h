@@ -203,27 +203,37 @@ static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet 
 	return true;
 }
 
-/* Turns an echo request at `icmp` into its reply; the time to live stays. */
-static __always_inline int answer_echo(struct xdp_md *ctx, int six, struct icmp_header *icmp)
+/* Swaps two addresses of so many words that stand one behind the other. */
+static __always_inline void swap_words(__u32 *word, const __u32 words)
 {
-	void *data = (void *)(long)ctx->data;
-	__u32 *word = data + ETHERNET_BYTES + (six ? 8 : 12);
-	const __u32 words = six ? 4 : 1;
-	__u16 *mac = data, before = *(__u16 *)icmp;
-
-	if (data + ETHERNET_BYTES + (six ? 40 : 20) > (void *)(long)ctx->data_end)
-		return XDP_ABORTED;
-	for (__u32 i = 0; i < 3; i++) {
-		__u16 kept = mac[i];
-
-		mac[i] = mac[i + 3];
-		mac[i + 3] = kept;
-	}
 	for (__u32 i = 0; i < words; i++) {
 		__u32 kept = word[i];
 
 		word[i] = word[i + words];
 		word[i + words] = kept;
+	}
+}
+
+/* Turns an echo request at `icmp` into its reply; the time to live stays. */
+static __always_inline int answer_echo(struct xdp_md *ctx, int six, struct icmp_header *icmp)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u16 *mac = data, before = *(__u16 *)icmp;
+
+	if (six) { /* Linux 6.1's verifier does not follow `six` from one test to the next */
+		if (data + ETHERNET_BYTES + 40 > end)
+			return XDP_ABORTED;
+		swap_words(data + ETHERNET_BYTES + 8, 4);
+	} else {
+		if (data + ETHERNET_BYTES + 20 > end)
+			return XDP_ABORTED;
+		swap_words(data + ETHERNET_BYTES + 12, 1);
+	}
+	for (__u32 i = 0; i < 3; i++) {
+		__u16 kept = mac[i];
+
+		mac[i] = mac[i + 3];
+		mac[i + 3] = kept;
 	}
 	icmp->type = six ? 129 : 0;
 	icmp->checksum = update_checksum(icmp->checksum, before, *(__u16 *)icmp);
