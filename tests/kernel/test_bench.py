@@ -61,7 +61,10 @@ FIGURES: dict[str, dict[str, set[str]]] = {
         "router/hot_keys": {"miss_ns", "break_even_miss_rate"},
         "l4lb/hot_flows": {"miss_ns", "break_even_miss_rate"},
     },
-    "overhead": {"filter": {"steady_pct", "root_pct"}},
+    "overhead": {
+        "filter": {"steady_pct", "root_pct"},
+        "sensing": {"sensing_pct", "look_ms", "stood_ms", "samples"},
+    },
 }
 # the quick form of "adapt" has fewer seeds, fewer phases, and searches in little
 FIGURES["adapt"] = {
@@ -88,7 +91,8 @@ COUNTED = {
 # and differences, which noise can turn around
 SIGNED = {
     *("gain_max_ns",),
-    *("steady_pct", "root_pct", "instrumentation_pct", "timing_pct"),
+    *("steady_pct", "root_pct", "sensing_pct", "instrumentation_pct", "timing_pct"),
+    *("root_ns", "past_sensor_ns", "sampled_ns"),
     *("pass_ns", "miss_ns", "gain_ns", "break_even_miss_rate"),
 }
 
