@@ -140,7 +140,8 @@ class Track:
         statistics, degrees = chi_squares(baseline, windows)
         noise = self._noise.values(degrees)
         scores = normal_scores(statistics / noise, degrees)
-        for window, score, length in zip(windows, scores, WINDOWS, strict=True):
+        held = np.minimum(WINDOWS, self._batches)
+        for window, score, length in zip(windows, scores, held, strict=True):
             limit = self._limits[0] * (ALONE if length == 1 else 1.0)
             moved = self._judge(window, baseline, float(score), limit)
             if moved is not None:
