@@ -102,6 +102,7 @@ def out_pair(near: str, far: str) -> Iterator[None]:
     """A veth pair from one namespace to the other, without a word of its own on it.
 
     The far end has a queue for each CPU: one queue that several CPUs fill runs over (256 packets).
+    (The kernel looks at the near end's attributes to know whether queues were asked for.)
     """
     with inside(near):
         _quiet()
@@ -110,7 +111,7 @@ def out_pair(near: str, far: str) -> Iterator[None]:
             with IPRoute() as route:
                 queues = os.cpu_count() or 1
                 peer = {"ifname": SINK_SIDE, "net_ns_fd": there, "num_rx_queues": queues}
-                route.link("add", ifname=OUT_SIDE, kind="veth", peer=peer)
+                route.link("add", ifname=OUT_SIDE, kind="veth", num_rx_queues=queues, peer=peer)
         finally:
             os.close(there)
         _up(OUT_SIDE)

@@ -28,6 +28,7 @@ FIRST_PORT, PORTS = 100, 8  # of the load: each port in turn
 DROPPED = {0: (100, 101), 1: (102, 103)}  # rule: its ports
 UNUSED_RULES = 14  # in front of nothing, but looked at by the generic code
 COMMAND_S = 60.0
+OURS = ("BCC_KERNEL_SOURCE",)  # which a toolchain in this process sets, not the machine
 
 
 def filter_site(
@@ -90,7 +91,7 @@ class Site:
         return subprocess.Popen(
             [*command, "iridescent_xdp.cli", *map(str, words)],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={k: v for k, v in os.environ.items() if k not in OURS} | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

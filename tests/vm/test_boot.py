@@ -31,7 +31,7 @@ def test_attached_again_from_the_operator_file(rig: Rig, site: Site) -> None:
 
 
 def test_the_next_boot_is_asked_for(rig: Rig) -> None:
-    """Must be the last one: the runner boots when all went well."""
+    """The runner boots again only when the whole suite went well."""
     KEPT.mkdir(exist_ok=True)
     (KEPT / "site.toml").write_text(filter_site(rig.dut.interface, seconds=1))
     (rig.results / "reboot").touch()
