@@ -139,7 +139,7 @@ def _parsing(rng: np.random.Generator) -> Times:
         if v["only_protocol"]:
             share = udp if v["only_protocol"] == 17 else 1 - udp
             total += miss_ns * (1 - share) - protocol
-        return total
+        return float(total)
 
     return times
 
@@ -158,7 +158,7 @@ def filter_times(rng: np.random.Generator) -> Times:
             total -= compiled_gain  # the compiled rules of other protocols are gone
         if v["rule_layout"] == 2 and v["set_layout"] == 2:
             total += compiled_gain  # too much code for the cache
-        return total + batches[v["counter_batch"]] + prefetch * v["prefetch"]
+        return float(total + batches[v["counter_batch"]] + prefetch * v["prefetch"])
 
     return times
 
@@ -189,7 +189,7 @@ def l4lb_times(rng: np.random.Generator) -> Times:
         if v["flow_cache"]:
             found = min(hot[v["hot_flows"]], lookup_ns) / lookup_ns * cached + 3
         total = 28 + parsing(v) + found + services[v["service_layout"]]
-        return total + encapsulation[v["encapsulation"]] + batches[v["counter_batch"]]
+        return float(total + encapsulation[v["encapsulation"]] + batches[v["counter_batch"]])
 
     return times
 
@@ -205,7 +205,9 @@ def router_times(rng: np.random.Generator) -> Times:
     def times(v: Mapping[str, int]) -> float:
         found = hots[v["lookup"]][v["hot_keys"]] + table * (v["hot_keys"] == 5)
         total = 30 + parsing(v) + found + checksum * v["checksum_update"]
-        return total + batches[v["counter_batch"]] + prefetch * v["prefetch"] * (v["lookup"] == 1)
+        return float(
+            total + batches[v["counter_batch"]] + prefetch * v["prefetch"] * (v["lookup"] == 1)
+        )
 
     return times
 
