@@ -33,7 +33,7 @@ from iridescent_xdp.variant import Variant
 GENERATION = 21  # of a large space so many are measured first
 REMEMBERED = 20  # results of one arm; older ones weigh 1 % at most
 MOST_VARIANTS = 4096  # tried at all: each is compiled, and its record is kept
-MODELLED = 60  # the latest arms, from which a new one is guessed
+MODELLED = 40  # the latest arms, from which a new one is guessed
 HISTORY = 10_000  # outcomes that are kept
 _DRAWS = 50
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)

@@ -15,7 +15,7 @@ from tests.unit.landscape_model import run
 from tests.unit.template_landscapes import LANDSCAPES, TemplateLandscape
 
 TRIALS, SEEDS, NEEDED, WITHIN = 40, 10, 8, 1.05
-MACHINE = {"filter": 0, "l4lb": 0, "router": 1}
+MACHINES = {"filter": 0, "router": 1}
 
 
 def _chosen_ns(landscape: TemplateLandscape, seed: int) -> float:
@@ -27,9 +27,9 @@ def _chosen_ns(landscape: TemplateLandscape, seed: int) -> float:
     return landscape.time_ns(best if effect.value > 0 else landscape.space.generic)
 
 
-@pytest.mark.parametrize("name", LANDSCAPES)
-def test_racing_comes_within_5_percent_in_8_of_10_seeds(name: str) -> None:
-    landscape = LANDSCAPES[name](MACHINE[name])
+@pytest.mark.parametrize(("name", "machine"), MACHINES.items())
+def test_racing_comes_within_5_percent_in_8_of_10_seeds(name: str, machine: int) -> None:
+    landscape = LANDSCAPES[name](machine)
     assert landscape.space.size >= 10_000
     best_ns = landscape.best_ns()
     hits = sum(_chosen_ns(landscape, seed) <= WITHIN * best_ns for seed in range(SEEDS))
