@@ -4,8 +4,8 @@
 Called after each window (20 ms) of a trial. It must not stop a good arm by chance, so it asks for
 certainty, not for likelihood: the *lower* end of the arm's time has to exceed ``worse_ratio`` times
 the *upper* end of generic's. Five standard errors on either side let every window of a long search
-be looked at: one look is wrong with less than 1 in a million, for an arm that is exactly
-``worse_ratio`` slow; for one that is as fast as generic it is out of reach.
+be looked at: if means of so many samples are normal, one look in a million is wrong for an arm
+that is exactly ``worse_ratio`` slow, and far fewer are for one that is as fast as generic.
 
 Times contain the two clock reads of the sample (about 30 ns), in both alike: what is 1.5 times as
 slow by these times is more than that by its own.

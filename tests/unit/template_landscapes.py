@@ -4,8 +4,9 @@
 Times are sums over the parts of a path, as in ``bpf/filter.bpf.c``, ``l4lb.bpf.c`` and
 ``router.bpf.c``, with what is typical besides: points that matter only behind another one, hot keys
 whose best number lies in the middle and that make a cache useless, guards that some packets miss,
-and a difference of about a per cent for the same code at another address. Coefficients are drawn
-around what docs/benchmarks.md and the field notes give.
+and a difference of about a per cent for the same code at another address. The ranges
+that costs are drawn from were set by hand, in the order of the README's figures; they are not
+fitted to measurements, and a hit here is no live result.
 """
 
 from __future__ import annotations
