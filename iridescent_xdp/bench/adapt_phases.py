@@ -69,7 +69,9 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
     scenario = _shortened(load_scenario("five_phases"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
-        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
+        Bed(
+            builder, scenario, seed=scenario.seed, threaded=True, points=few(options, scenario)
+        ) as bed,
         Rivals(bed, scenario) as rivals,
     ):
         if not options.quick:
@@ -166,7 +168,9 @@ def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[R
     scenario = _shortened(load_scenario("adversarial"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
-        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
+        Bed(
+            builder, scenario, seed=scenario.seed, threaded=True, points=few(options, scenario)
+        ) as bed,
         Rivals(bed, scenario) as rivals,
     ):
         before = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))

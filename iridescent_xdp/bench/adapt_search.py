@@ -26,6 +26,7 @@ from iridescent_xdp.summary import Summary
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.trial_end import FINAL_PRECISION
 from traffic.mix_stream import Stream
+from traffic.scenario import Scenario
 
 SUITE = "adapt"
 Points = dict[str, tuple[PointValue, ...]]
@@ -53,9 +54,9 @@ SPACE: Points = {  # 24 variants, for the oracle
 }
 
 
-def few(options: Options) -> Points:
+def few(options: Options, scenario: Scenario) -> Points:
     """What the short form searches in: little."""
-    return FEW if options.quick else {}
+    return FEW if options.quick and scenario.function == "filter" else {}
 
 
 @dataclass(kw_only=True)
