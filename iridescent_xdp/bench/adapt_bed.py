@@ -28,7 +28,7 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.commands.session import WINNERS, Options, Session
 from iridescent_xdp.commands.stopping import Stopper
 from iridescent_xdp.commands.watch import watch
-from iridescent_xdp.config import AdaptConfig, InterfaceConfig, PointValue, SearchConfig
+from iridescent_xdp.config import InterfaceConfig, PointValue, SearchConfig
 from iridescent_xdp.errors import IridescentError, MeasurementError
 from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.plan import Plan, make_plan
@@ -124,7 +124,6 @@ class Bed:
         seed: int = 0,
         threaded: bool = False,
         points: Mapping[str, tuple[PointValue, ...]] | None = None,
-        adapt: AdaptConfig | None = None,
     ) -> None:
         self.builder, self.scenario = builder, scenario
         self._cpu = cpus()[0]
@@ -143,7 +142,6 @@ class Bed:
                 function=scenario.function,
                 policy=dict(scenario.policy),
                 search=SearchConfig(seed=seed, points=dict(points or {})),
-                adapt=adapt or AdaptConfig(),
                 tables=scenario.interface_tables(wiring.egress),
             )
             options = Options(config=folder / "bench.toml", events=self.log, quiet=True)

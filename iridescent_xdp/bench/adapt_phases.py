@@ -69,9 +69,7 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
     scenario = _shortened(load_scenario("five_phases"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
-        Bed(
-            builder, scenario, seed=scenario.seed, threaded=True, points=few(options, scenario)
-        ) as bed,
+        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
         if not options.quick:
@@ -168,9 +166,7 @@ def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[R
     scenario = _shortened(load_scenario("adversarial"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
-        Bed(
-            builder, scenario, seed=scenario.seed, threaded=True, points=few(options, scenario)
-        ) as bed,
+        Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
         before = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))

@@ -26,7 +26,6 @@ from iridescent_xdp.summary import Summary
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.trial_end import FINAL_PRECISION
 from traffic.mix_stream import Stream
-from traffic.scenario import Scenario
 
 SUITE = "adapt"
 Points = dict[str, tuple[PointValue, ...]]
@@ -54,9 +53,9 @@ SPACE: Points = {  # 24 variants, for the oracle
 }
 
 
-def few(options: Options, scenario: Scenario) -> Points:
+def few(options: Options) -> Points:
     """What the short form searches in: little."""
-    return FEW if options.quick and scenario.function == "filter" else {}
+    return FEW if options.quick else {}
 
 
 @dataclass(kw_only=True)

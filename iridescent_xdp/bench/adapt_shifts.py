@@ -15,16 +15,18 @@ from iridescent_xdp.bench.adapt_bed import Bed, Event, Played
 from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few
 from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.config import AdaptConfig
-from traffic.scenario import Phase, Scenario, load_scenario
+from traffic.scenario import load_scenario
 
-CHANGING = (
-    *("diurnal", "vlan_appears", "ipv6_migration", "hot_set", "flash_crowd", "syn_flood"),
-    "five_phases",
-)
-PHASE_S = 3.0  # of a change; the detector knows a workload after a second
-LEARN_S, TURN_S = 60.0, 2.0  # at most until a winner is there; a workload that returns
-TOO_SMALL = {("ipv6_migration", "first users")}  # 2 % of the packets; 3 % are worth noticing
+CHANGING = {  # phases are so long that a search is over before the next change, as time_scale
+    "diurnal": 0.6,
+    "vlan_appears": 0.6,
+    "ipv6_migration": 0.6,
+    "hot_set": 2.0,
+    "flash_crowd": 0.6,
+    "syn_flood": 0.6,
+}
+LEARN_S, TURN_S = 60.0, 2.0  # at most until a winner is remembered; to know the workload again
+NOTICED = ("shift", "retreat")
 
 
 def shifts(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
@@ -48,16 +50,19 @@ def note_all(events: Sequence[Event], regrets: Regrets) -> None:
 def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     results: list[Result] = []
     everything: list[float] = []
-    unseen = too_small = 0
-    for name in ("vlan_appears",) if options.quick else CHANGING:
+    unseen = 0
+    scales = {"vlan_appears": 0.15} if options.quick else CHANGING
+    for name, scale in scales.items():
         scenario = load_scenario(name)
-        phases = scenario.phases[:3:2] if options.quick else scenario.phases
-        played = _once_searched(builder, replace(scenario, phases=phases), options, regrets)
+        if options.quick:
+            scenario = replace(scenario, phases=scenario.phases[:3:2])
+        with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
+            played = bed.adapt(time_scale=scale)
+        note_all(played.events, regrets)
         case = Case(suite=SUITE, name=name)
-        found, missed, small = _latencies_ms(played, name, options)
+        found, missed = _latencies_ms(played, name, options)
         everything += found
         unseen += missed
-        too_small += small
         results += _quantiles(case, found)
         results.append(case.count("seed", "first", scenario.seed, 1))
     case = Case(suite=SUITE, name="all changes")
@@ -65,32 +70,7 @@ def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Res
         *results,
         *_quantiles(case, everything),
         case.count("unseen", "changes", unseen, len(everything)),
-        case.count("too_small", "changes", too_small, len(everything) + too_small),
     ]
-
-
-def _once_searched(
-    builder: Builder, scenario: Scenario, options: Options, regrets: Regrets
-) -> Played:
-    """Its first phase until a search is over; then all phases, each PHASE_S long. An operator
-    allows one search, so that no change comes during another one."""
-    adapt = AdaptConfig(max_searches_per_hour=1)
-    seconds = PHASE_S / options.pick(1, 2)
-    first = replace(scenario.phases[0], seconds=LEARN_S, changes=())
-    phases = tuple(_lasting(phase, seconds) for phase in scenario.phases)
-    with Bed(
-        builder, scenario, seed=scenario.seed, points=few(options, scenario), adapt=adapt
-    ) as bed:
-        learnt = bed.adapt(replace(scenario, phases=(first,)), until="search_ends")
-        note_all(learnt.events, regrets)
-        return bed.adapt(replace(scenario, phases=phases))
-
-
-def _lasting(phase: Phase, seconds: float) -> Phase:
-    """With its changes of tables as early as they were."""
-    scale = seconds / phase.seconds
-    changes = tuple(replace(change, at_s=change.at_s * scale) for change in phase.changes)
-    return replace(phase, seconds=seconds, changes=changes)
 
 
 def _quantiles(case: Case, found_ms: Sequence[float]) -> list[Result]:
@@ -100,38 +80,35 @@ def _quantiles(case: Case, found_ms: Sequence[float]) -> list[Result]:
     ]
 
 
-def _latencies_ms(played: Played, name: str, options: Options) -> tuple[list[float], int, int]:
-    """From each switch but the first. What was not noticed counts as the whole phase, and how
-    often that was; how many changes were too small, which are not among them."""
-    found: list[float] = []
-    unseen = too_small = 0
-    ends = [*(s.at_ns for s in played.switches), played.end_ns]
+def _latencies_ms(played: Played, name: str, options: Options) -> tuple[list[float], int]:
+    """From each switch but the first; what was not noticed counts as the whole phase, and how
+    often that was."""
+    found, unseen = [], 0
     for phase in range(1, len(played.switches)):
         switch = played.switches[phase]
-        noticed = next((e for e in played.during(phase) if shows_change(e)), None)
+        during = played.during(phase)
+        noticed = next((e for e in during if shows_change(e)), None)
+        ends = [*(s.at_ns for s in played.switches), played.end_ns]
         at_ns = noticed["at_ns"] if noticed is not None else ends[phase + 1]
-        took_ms = (at_ns - switch.at_ns) / 1e6
-        how = noticed["reason"] if noticed is not None else "not noticed"
-        options.tell(f"adapt: {name}: {switch.name}: {took_ms:.0f} ms: {how}")
-        if (name, switch.name) in TOO_SMALL:
-            too_small += 1
-            continue
-        found.append(took_ms)
+        found.append((at_ns - switch.at_ns) / 1e6)
         unseen += noticed is None
-    return found, unseen, too_small
+        before = "a search was on" if _searching(played, switch.at_ns) else "watching"
+        how = noticed["reason"] if noticed is not None else "not noticed"
+        options.tell(f"adapt: {name}: {switch.name} ({before}): {found[-1]:.0f} ms: {how}")
+    return found, unseen
 
 
 def shows_change(event: Event) -> bool:
-    """A shift, a variant given up for its misses or its time, or a search that ended because the
-    traffic changed."""
-    match event["event"]:
-        case "shift":
-            return True
-        case "retreat":
-            return "miss_share" in event or event["reason"].startswith("it takes")
-        case "kept":
-            return "traffic changed" in event["reason"]
-    return False
+    """A shift, a variant given up, or a search that ended because the traffic changed."""
+    return event["event"] in NOTICED or (
+        event["event"] == "kept" and "traffic changed" in event["reason"]
+    )
+
+
+def _searching(played: Played, at_ns: int) -> bool:
+    told = [e for e in played.events if e["event"] in ("search_begins", "search_ends")]
+    last = [e for e in told if e["at_ns"] <= at_ns]
+    return bool(last) and last[-1]["event"] == "search_begins"
 
 
 # -- recall --------------------------------------------------------------------------------
@@ -147,7 +124,7 @@ def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result
     case = Case(suite=SUITE, name="alternating")
     one, two = scenario.phases[:2]
     turns = tuple(replace(phase, seconds=TURN_S / options.pick(1, 2)) for phase in (one, two))
-    with Bed(builder, scenario, seed=scenario.seed, points=few(options, scenario)) as bed:
+    with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
         for phase in (one, two):
             learn = replace(scenario, phases=(replace(phase, seconds=LEARN_S),))
             note_all(bed.adapt(learn, until="remembered").events, regrets)
@@ -193,7 +170,7 @@ def _steady(builder: Builder, options: Options, regrets: Regrets) -> list[Result
     """Shifts, and variants given up, while the traffic stays the same."""
     scenario = load_scenario("steady")
     case = Case(suite=SUITE, name=scenario.name)
-    with Bed(builder, scenario, seed=scenario.seed, points=few(options, scenario)) as bed:
+    with Bed(builder, scenario, seed=scenario.seed, points=few(options)) as bed:
         played = bed.adapt(time_scale=options.pick(600, 2) / scenario.seconds)
     note_all(played.events, regrets)
     alarms = [e for e in played.events if shows_change(e)]
