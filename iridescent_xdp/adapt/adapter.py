@@ -38,7 +38,6 @@ SETTLED_PACKETS = 1000  # whose headers were read: enough to remember the worklo
 CALM_S = 2.0  # after a search whose winner did not last; doubled each time
 MOST_CALM_S = 60.0
 LASTING_S = 5.0  # a winner that lived so long was worth its search
-ASKS = 5  # looks after a change that ask the memory
 MISSES_OF_HOT = "misses of hot_"
 
 
@@ -61,11 +60,11 @@ class Adapter:
         self.sensor = Sensor(controller)
         self.detector = ShiftDetector()
         self.memory = _open(memory, controller) if memory is not None else None
+        self.misses = MissWatch(controller)
         self._worth = Worth()
         self._told = clock()
         self._calm_s, self._searched_at = CALM_S, clock()
         self.search_due = ""  # why; empty when none is
-        self._asks = 0  # looks that still ask the memory, before a search
         self._begin(None)
 
     def _begin(self, gain: Effect | None, *, known: bool = False) -> None:
@@ -73,7 +72,6 @@ class Adapter:
         self.sensor.reset()
         self.detector.reset()
         self._worth.reset()
-        self.misses = MissWatch(self._controller)  # what was missed before counts no more
         self._seen = Signature()
         self._gain, self._known = gain, known
         self._variant = self._controller.live_variant
@@ -92,8 +90,6 @@ class Adapter:
             self._begin(self._gain, known=True)
             return reading
         if reading.status is not ReadingStatus.LOOKED:
-            return reading
-        if self._asks and self._asked_again(reading):
             return reading
         shift = self.detector.update(reading)
         if shift is not None:
@@ -144,18 +140,9 @@ class Adapter:
         workloads, so one more is asked."""
         fresh = self.sensor.sense(self._settings.look_ms / 1000)
         asked = [fresh.signature, signature]
-        known = any(s.packets and self._recall(s) for s in asked)
-        self.search_due, self._asks = ("", 0) if known else (reason, ASKS)
-        if not known:
+        if not any(s.packets and self._recall(s) for s in asked):
+            self.search_due = reason
             self._begin(None, known=True)  # nothing has won on it yet
-
-    def _asked_again(self, reading: Reading) -> bool:
-        """The looks at a change see little, or both workloads; the next ones may be recognized."""
-        self._asks -= 1
-        if not self.search_due or not self._recall(reading.signature):
-            return False
-        self.search_due, self._asks = "", 0
-        return True
 
     def _recall(self, signature: Signature) -> bool:
         """Whether the workload is a known one; its winner is live then."""
