@@ -15,7 +15,6 @@ from iridescent_xdp.bench.results import Options, Result, show
 from iridescent_xdp.builder import Builder
 
 FAMILIES = (searches, large_space, phases, shifts)
-QUICK = (searches, phases, shifts)  # and each of them leaves out cases
 
 
 def adapt(options: Options) -> list[Result]:
@@ -23,7 +22,7 @@ def adapt(options: Options) -> list[Result]:
     builder, regrets = Builder("llvm"), Regrets()
     results: list[Result] = []
     with own_cache(options):
-        for family in QUICK if options.quick else FAMILIES:
+        for family in FAMILIES:
             found = family(builder, options, regrets)
             for result in found:  # a later family may fail
                 options.tell(f"adapt: {result.case}: {result.metric} {show(result.value)}")

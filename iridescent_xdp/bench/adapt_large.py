@@ -47,7 +47,7 @@ BEST = 3  # of each search's variants are measured again offline
 def large_space(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     """Ten seeds."""
     case = Case(suite=SUITE, name="13,824 variants")
-    stream, seeds = _stream(), 10
+    stream, seeds = _stream(), options.pick(10, 1)
     winners: list[Variant] = []
     measured: list[Variant] = []
     trials, seconds, size = [], [], 0
@@ -56,7 +56,7 @@ def large_space(builder: Builder, options: Options, regrets: Regrets) -> list[Re
             seed=seed,
             strategy=STRATEGY,
             points={"only_protocol": PROTOCOLS},
-            max_trials=TRIALS,
+            max_trials=options.pick(TRIALS, 3),
         )
         plan = filter_plan(search, TABLES)
         with loaded(builder, stream, plan, regrets) as controller:
@@ -114,15 +114,16 @@ def _times(
         space = possible(rig)
         hunt = Hunt(rig, timer, options)
         for start in dict.fromkeys([narrowest(rig, space), *known]):
-            if start in space:
+            if start in space and not options.quick:
                 hunt.walk(space, start)
-        wanted = dict.fromkeys([rig.variant, *known, hunt.best()])
+        found = [] if options.quick else [hunt.best()]
+        wanted = dict.fromkeys([rig.variant, *known, *found])
         programs = {
             f"{v.key} {load}": rig.place(builder.variant(rig.function, v, Role.STEADY), v.key)
             for v in wanted
             for load in range(LOADS)
         }
-        rounds = timer.rounds(programs, 15)
+        rounds = timer.rounds(programs, options.pick(15, 2))
         for program in programs.values():
             program.close()
     return {v: median(median(rounds[f"{v.key} {n}"]) for n in range(LOADS)) for v in wanted}

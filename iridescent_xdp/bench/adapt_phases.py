@@ -25,15 +25,16 @@ from iridescent_xdp.statistics import CONFIDENCE, Effect
 from traffic.scenario import Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE, AFTER, AROUND = (6, 1), (16, 2), 16  # rounds of the references; in the short form
-QUICK_S = 0.8
+BEFORE, AFTER, AROUND = (6, 2), (16, 2), (16, 2)  # rounds of the references; in the short form
 DRAWS = 2000
 
 
 def phases(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     """Five phases with different best variants; phases that hurt whoever specializes."""
-    results = _five_phases(builder, options, regrets)
-    return results if options.quick else results + _adversarial(builder, options, regrets)
+    return [
+        *_five_phases(builder, options, regrets),
+        *_adversarial(builder, options, regrets),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,10 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
 
 
 def _shortened(scenario: Scenario, options: Options) -> Scenario:
-    """For the short form: two short phases."""
+    """For the short form: two phases of a second."""
     if not options.quick:
         return scenario
-    phases = tuple(replace(phase, seconds=QUICK_S) for phase in scenario.phases[:2])
+    phases = tuple(replace(phase, seconds=1.0) for phase in scenario.phases[:2])
     return replace(scenario, phases=phases)
 
 
@@ -162,15 +163,15 @@ def _tell(whole: _Whole, scenario: Scenario, options: Options) -> None:
 
 
 def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = load_scenario("adversarial")
+    scenario = _shortened(load_scenario("adversarial"), options)
     case = Case(suite=SUITE, name=scenario.name)
     with (
         Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
-        before = play_turns(bed, rivals.programs, scenario, AROUND)
+        before = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
         played = bed.adapt()
-        after = play_turns(bed, rivals.programs, scenario, AROUND)
+        after = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)

@@ -32,7 +32,7 @@ NOTICED = ("shift", "retreat")
 def shifts(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     """Detection, recall and false alarms."""
     return [
-        *([] if options.quick else _detection(builder, options, regrets)),
+        *_detection(builder, options, regrets),
         *_recall(builder, options, regrets),
         *_steady(builder, options, regrets),
     ]
