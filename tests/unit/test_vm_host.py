@@ -146,7 +146,8 @@ def test_a_guest_that_hangs_is_told_by_where_it_hangs(machine: Machine) -> None:
     with pytest.raises(GuestHangError, match=r"did not boot .*'Welcome'.*logs: "):
         guest_run._check_time(machine, JOB, b"Welcome\n", boot=0, spent=limit + 1)
     guest_run._check_time(machine, JOB, b"Welcome\n", boot=1, spent=10.0)
-    with pytest.raises(GuestHangError, match=r"the guest hangs .more than 10 s"):
+    (machine.results / "command-boot1.log").write_text("one\ntest_two \n")
+    with pytest.raises(GuestHangError, match=r"the guest hangs .more than 10 s.*'test_two'"):
         guest_run._check_time(machine, JOB, b"Welcome\n", boot=1, spent=10.5)
     (machine.results / "exit-code-1").write_text("0\n")
     with pytest.raises(GuestHangError, match="did not shut down"):
@@ -155,12 +156,12 @@ def test_a_guest_that_hangs_is_told_by_where_it_hangs(machine: Machine) -> None:
 
 def test_exit_codes_of_all_boots(machine: Machine) -> None:
     results = machine.results
-    with pytest.raises(VmError, match=r"switched off before the command ended.*'Welcome'"):
+    with pytest.raises(VmError, match=r"before the command of boot 1 ended.*'Welcome'"):
         guest_run._exit_code(machine)
     (results / "exit-code-1").write_text("0\n")
     assert guest_run._exit_code(machine) == 0
-    (results / "started-2").touch()
-    with pytest.raises(VmError, match="before the command ended"):
+    (results / "rebooted-1").touch()
+    with pytest.raises(VmError, match="before the command of boot 2 ended"):
         guest_run._exit_code(machine)
     (results / "exit-code-2").write_text("4\n")
     assert guest_run._exit_code(machine) == 4
@@ -173,11 +174,14 @@ def test_kvm_that_refuses_is_no_failure_of_qemu(tmp_path: Path) -> None:
     (tmp_path / "qemu.log").write_text(f"{refusal}\nAborted\n")
     with pytest.raises(guest_run.KvmUnusableError, match="failed to set MSR"):
         guest_run.check_end(-6, "kvm", b"", tmp_path)
-    with pytest.raises(VmError, match="QEMU failed: Aborted"):
+    with pytest.raises(VmError, match="QEMU failed: exit code -6, Aborted"):
         guest_run.check_end(-6, "tcg", b"", tmp_path)
     with pytest.raises(GuestPanicError, match="panicked: Oops"):
         guest_run.check_end(0, "tcg", b"Kernel panic - not syncing: Oops\n", tmp_path)
     guest_run.check_end(0, "tcg", b"Power down\n", tmp_path)
+    (tmp_path / "qemu.log").write_text("qemu: terminating on signal 15 from pid 7 (x)\n")
+    with pytest.raises(VmError, match="exit code 0, qemu: terminating on signal 15"):
+        guest_run.check_end(0, "tcg", b"Welcome\n", tmp_path)
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -142,7 +142,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the guest is off", err=True)
+        click.echo("interrupted; nothing is left running", err=True)
         sys.exit(INTERRUPTED)
     except (IridescentError, OSError) as error:
         if os.environ.get("IRIDESCENT_DEBUG") == "1":

@@ -27,7 +27,7 @@ from vagrant.vm.wires import tap_refusal
 BOOT_S = {"kvm": 60.0, "tcg": 300.0}
 SILENT_S = 20.0  # a kernel that runs under KVM says something within that
 _TICK_S, _LAST_WORDS_S, _STOP_S = 0.2, 2.0, 10.0
-_MAX_BOOTS = 5
+_ENDED_FROM_OUTSIDE = "terminating on signal"
 PID_FILE = "pid"  # of QEMU's process group, while it runs
 
 
@@ -64,15 +64,19 @@ class KvmUnusableError(VmError):
 
 def run(image: Image, job: Job, folder: Path, accel: str = "auto") -> Outcome:
     """Boot, run, power off. Raises VmError; ``folder`` keeps the logs either way."""
+    refusal = tap_refusal()
+    if refusal:
+        click.echo(f"vm: NICs have one queue each, because of {refusal}", err=True)
+    wire = "hub" if refusal else "tap"
     chosen, reason = (accel, "") if accel != "auto" else _choose_accel()
     if chosen == "kvm" and accel == "auto":
         try:
-            return _run(image, job, folder, "kvm")
+            return _run(_machine(image, job, folder, "kvm", wire), job)
         except KvmUnusableError as error:
             chosen, reason = "tcg", error.message
     if reason:
         click.echo(f"vm: software emulation, {reason}", err=True)
-    return _run(image, job, folder, chosen)
+    return _run(_machine(image, job, folder, chosen, wire), job)
 
 
 def _choose_accel() -> tuple[str, str]:
@@ -83,26 +87,24 @@ def _choose_accel() -> tuple[str, str]:
     return "kvm", ""
 
 
-def _run(image: Image, job: Job, folder: Path, accel: str) -> Outcome:
-    shutil.rmtree(folder, ignore_errors=True)
-    machine = _machine(image, job, folder, accel)
+def _run(machine: Machine, job: Job) -> Outcome:
+    shutil.rmtree(machine.run, ignore_errors=True)
     machine.results.mkdir(parents=True)
-    variables = {"VM_ACCEL": accel, "VM_KERNEL": job.kernel_name, "VM_QUEUES": machine.queues}
-    settings = "".join(f"{name}='{value}'\n" for name, value in variables.items())
-    pack(machine.tree, {".vm/run.env": settings, ".vm/command": job.command + "\n"})
+    variables = (
+        f"VM_ACCEL={machine.accel}\nVM_QUEUES={machine.queues}\nVM_KERNEL='{job.kernel_name}'\n"
+    )
+    pack(machine.tree, {".vm/run.env": variables, ".vm/command": job.command + "\n"})
     watch = Stopwatch()
     try:
         with _started(machine) as process:
             _follow(process, machine, job, watch)
     finally:
         machine.tree.unlink()
-    return Outcome(exit_code=_exit_code(machine), folder=folder, accel=accel, seconds=watch.seconds)
+    code = _exit_code(machine)
+    return Outcome(exit_code=code, folder=machine.run, accel=machine.accel, seconds=watch.seconds)
 
 
-def _machine(image: Image, job: Job, folder: Path, accel: str) -> Machine:
-    refusal = tap_refusal()
-    if refusal:
-        click.echo(f"vm: NICs have one queue each, because of {refusal}", err=True)
+def _machine(image: Image, job: Job, folder: Path, accel: str, wire: str) -> Machine:
     return Machine(
         kernel=image.kernel,
         initrd=image.initrd,
@@ -113,7 +115,7 @@ def _machine(image: Image, job: Job, folder: Path, accel: str) -> Machine:
         accel=accel,
         cpus=job.cpus,
         memory_mib=job.memory_mib,
-        wire="hub" if refusal else "tap",
+        wire=wire,
     )
 
 
@@ -183,8 +185,10 @@ def _check_time(machine: Machine, job: Job, console: bytes, *, boot: int, spent:
     if spent <= limit:
         return
     doing = "did not boot" if not boot else "did not shut down" if done else "hangs"
+    log = machine.results / f"command-boot{boot}.log"
+    words = (last_line(log.read_bytes()) if log.exists() else "") or last_line(console)
     raise GuestHangError(
-        f"the guest {doing} (more than {limit:.0f} s; its last line: {last_line(console)!r}); "
+        f"the guest {doing} (more than {limit:.0f} s; its last line: {words!r}); "
         "it was switched off",
         cure=f"logs: {machine.run}",
     )
@@ -194,33 +198,32 @@ def check_end(code: int | None, accel: str, console: bytes, folder: Path) -> Non
     """Raise what a guest's end means; ``code`` is QEMU's, ``folder`` has its log."""
     if reason := panic_reason(console):
         raise GuestPanicError(f"the guest's kernel panicked: {reason}", cure=f"logs: {folder}")
-    if code == 0 and console:
-        return
     said = (folder / "qemu.log").read_text(errors="replace").strip()
+    if code == 0 and console and _ENDED_FROM_OUTSIDE not in said:
+        return
     if accel == "kvm" and not console:
         first = said.splitlines()[0] if said else f"QEMU ended with {code}"
         raise KvmUnusableError(f"because KVM does not work ({first})")
-    cause = said.splitlines()[-1] if said else f"exit code {code}"
+    cause = f"exit code {code}" + (f", {said.splitlines()[-1]}" if said else "")
     raise VmError(f"QEMU failed: {cause}", cure=f"logs: {folder}")
 
 
 def _exit_code(machine: Machine) -> int:
-    """The first command that failed, of all boots."""
-    code = None
-    for boot in range(1, _MAX_BOOTS + 1):
+    """The first command that failed, of all boots. Raises VmError when one did not end."""
+    boot, code = 1, 0
+    while not code:
         file = machine.results / f"exit-code-{boot}"
-        if file.exists():
-            code = int(file.read_text())
-        if code:
-            return code
-        if not file.exists() and (machine.results / f"started-{boot}").exists():
-            code = None
-    if code is None:
-        line = last_line(machine.console.read_bytes())
-        raise VmError(
-            f"the guest switched off before the command ended (its last line: {line!r})",
-            cure=f"logs: {machine.run}",
-        )
+        if not file.exists():
+            line = last_line(machine.console.read_bytes())
+            raise VmError(
+                f"the guest switched off before the command of boot {boot} ended "
+                f"(its last line: {line!r})",
+                cure=f"logs: {machine.run}",
+            )
+        code = int(file.read_text())
+        if not (machine.results / f"rebooted-{boot}").exists():
+            break
+        boot += 1
     return code
 
 

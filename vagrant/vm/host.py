@@ -30,7 +30,7 @@ GIB = 1 << 30
 BUILD_BYTES = 12 * GIB  # the new system as a folder and as a tar file, the image
 RUN_BYTES = 2 * GIB  # what a guest writes to its disk, which is thrown away
 _SPARE_MIB = 512
-_PACKAGES = tuple(dict.fromkeys((*RUN_TOOLS.values(), *BUILD_TOOLS.values(), "tcpdump")))
+_PACKAGES = tuple(dict.fromkeys((*RUN_TOOLS.values(), "mmdebstrap", "e2fsprogs", "tcpdump")))
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +21,7 @@ _ERROR_LINE = re.compile(r"^(E:|ERROR|error|fatal|.*Error:|setup:|provision:.*ne
 # killed with this process; what it mounts is seen by nobody else, and gone when it is
 _PREFIX = ("setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--")
 _STOP_S = 10.0
+_FULL_BYTES = 64 << 20  # what failed with less than that left failed for that
 NO_SPACE = "No space left on device"
 
 
@@ -60,7 +62,8 @@ class Steps:
 
     def _reason(self, where: int, code: int) -> str:
         said = self.log.read_bytes()[where:].decode(errors="replace")
-        if NO_SPACE in said:
+        full = shutil.disk_usage(self.log.parent).free < _FULL_BYTES
+        if NO_SPACE in said or full:
             return NO_SPACE
         found = [line for line in said.splitlines() if _ERROR_LINE.match(line)]
         return found[0] if found else f"exit code {code}"

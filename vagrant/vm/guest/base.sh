@@ -13,7 +13,10 @@ tar -C "$root/iridescent" -xf "$VM_TREE"
 cp "$VM_WHEELS"/*.whl "$root/wheels/"
 chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
 	PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_NO_CACHE_DIR=1 \
-	/iridescent/vagrant/provision.sh /iridescent
+	/iridescent/vagrant/provision.sh /iridescent || {
+	sed 's/^/setup.log: /' "$root/iridescent/build/setup.log" # it goes with the rest
+	exit 1
+}
 rm -rf "$root/wheels"
 
 install -m 755 "$here/start.sh" "$root/usr/local/sbin/iridescent-vm"
