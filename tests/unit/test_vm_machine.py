@@ -79,6 +79,13 @@ def test_accelerators(accel: str, words: list[str]) -> None:
     assert [*options(command, "-accel"), *options(command, "-cpu")] == words
 
 
+@pytest.mark.parametrize("run", [Path("/r"), Path("/r" * 80)])
+def test_a_monitor_by_which_the_guest_is_paused(run: Path) -> None:
+    (monitor,) = options(machine(run=run).command(), "-monitor")
+    path = monitor.removeprefix("unix:").removesuffix(",server=on,wait=off")
+    assert "monitor" in path and len(path) < 108
+
+
 @pytest.mark.parametrize(
     "changes", [{"accel": "xen"}, {"wire": "string"}, {"cpus": 0}, {"memory_mib": 0}]
 )

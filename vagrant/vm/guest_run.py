@@ -141,6 +141,7 @@ def _started(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         _stop(process)
         (machine.run / PID_FILE).unlink()
+        machine.monitor.unlink(missing_ok=True)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ ACCELERATORS = {
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
 }
 WIRES = ("tap", "hub")
+_LONGEST_SOCKET_PATH = 107  # of sockaddr_un, without the byte that ends it
 # interface of the guest, and the hardware address by which guest/run.sh finds it
 VIRTIO_NICS = {"dut0": "02:1d:00:00:00:01", "gen0": "02:1d:00:00:00:02"}
 E1000E_NICS = {"dut1": "02:1d:00:00:00:11", "gen1": "02:1d:00:00:00:12"}
@@ -57,6 +61,15 @@ class Machine:
         """What the guest's serial console said."""
         return self.run / "console.log"
 
+    @property
+    def monitor(self) -> Path:
+        """QEMU's monitor, a Unix socket: ``stop`` and ``cont`` pause the guest from outside."""
+        wanted = self.run / "monitor.sock"
+        if len(os.fsencode(wanted)) <= _LONGEST_SOCKET_PATH:
+            return wanted
+        name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"iridescent-monitor-{name}.sock"
+
     def command(self) -> list[str]:
         """The command line."""
         return [
@@ -65,6 +78,7 @@ class Machine:
             *("-smp", str(self.cpus), "-m", f"{self.memory_mib}M"),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", KERNEL_LINE),
             *("-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console"),
+            *("-monitor", f"unix:{self.monitor},server=on,wait=off"),
             *("-device", "virtio-rng-pci"),
             *_disk("root", self.disk, "snapshot=on"),
             *_disk("tree", self.tree, "readonly=on"),
