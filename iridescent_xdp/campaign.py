@@ -41,8 +41,9 @@ class Campaign:
     """A search for one controller; ``run`` leaves the best variant live.
 
     ``limits`` are the interface's, and know what was done before; ``events`` are those of a search
-    that was killed (search/resume.py); ``seeds`` are variants that are tried first; a ``quick``
-    search makes few trials, guided by a model: traffic that changed once may change again.
+    that was killed (search/resume.py); ``seeds`` are variants that are tried first; ``watch`` says
+    how the traffic has changed meanwhile, which ends the search; a ``quick`` search makes few
+    trials, guided by a model: traffic that changed once may change again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Campaign:
         limits: Limits | None = None,
         events: Iterable[Mapping[str, Any]] = (),
         seeds: Sequence[Variant] = (),
+        watch: Callable[[], str] = lambda: "",
         quick: bool = False,
     ) -> None:
         self.controller = controller
@@ -64,7 +66,8 @@ class Campaign:
         self._most_trials = self.settings.max_trials or (QUICK_TRIALS if quick else None)
         self._deadline = time.monotonic() + self.settings.max_seconds
         self.tables_changed = controller.begin_search()
-        self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed()
+        self._watch = watch
+        self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed() or self._moved()
         self.observation = look_and_learn(controller)
         predicted = predict(self.plan, self.observation)
         if predicted:
@@ -129,7 +132,8 @@ class Campaign:
             self.controller.events.tell(TOLD, **told_event(outcomes, budget=budget))
             if not self._over():
                 self.promotion.consider(policy, self.ledger.generic_ns)
-        summary.interrupted, summary.moved = self._stop(), self.ledger.moved
+        stopped, summary.moved = self._stop(), self.ledger.moved
+        summary.interrupted = stopped and not summary.moved
         self._conclude(policy, summary)
         if summary.decision is None and self.promotion.done:  # it was ahead for sure, and stays
             summary.winner = self.controller.live_variant
@@ -144,6 +148,10 @@ class Campaign:
     def _over(self) -> bool:
         ended = self._stop() or bool(self.ledger.moved or self.ledger.regret.over_budget())
         return ended or time.monotonic() > self._deadline
+
+    def _moved(self) -> bool:
+        self.ledger.moved = self.ledger.moved or self._watch()
+        return bool(self.ledger.moved)
 
     @property
     def _by_time(self) -> bool:

@@ -43,6 +43,7 @@ class Switchboard:
         self.pins = pins
         self.root = root
         self.held = root  # what the link holds
+        self.entry: Program | None = None  # what we put into slot 0 last
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
         self.swaps = 0  # atomic changes of slot 0 and of the link, trials included
 
@@ -140,6 +141,8 @@ class Switchboard:
         self.state["slots"].write(slot, value)
         took = (time.perf_counter_ns() - began) / 1000
         self.expected[slot] = program.info.prog_id
+        if slot == ENTRY:
+            self.entry = program
         return took
 
     # -- link ------------------------------------------------------------------------------

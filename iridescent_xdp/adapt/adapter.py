@@ -12,33 +12,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from iridescent_xdp.adapt.memory import Context, Memory
+from iridescent_xdp.adapt.due import SearchDue
 from iridescent_xdp.adapt.reading import Reading, ReadingStatus
-from iridescent_xdp.adapt.recall import has_hot_keys, make_live
+from iridescent_xdp.adapt.recall import Winners, has_hot_keys
+from iridescent_xdp.adapt.search_watch import SearchWatch
 from iridescent_xdp.adapt.sensor import Sensor
-from iridescent_xdp.adapt.shift import Shift, ShiftDetector
-from iridescent_xdp.adapt.signature import Signature
+from iridescent_xdp.adapt.shift import Shift, ShiftDetector, tell_shift
+from iridescent_xdp.adapt.signature import MISSES, Signature
 from iridescent_xdp.adapt.worth import Worth
 from iridescent_xdp.controller import Controller
-from iridescent_xdp.errors import (
-    PreflightError,
-    StateError,
-    ToolchainError,
-    VerifierError,
-)
 from iridescent_xdp.limits import Limits
-from iridescent_xdp.live import TablesChangedError
-from iridescent_xdp.misses import MissWatch
+from iridescent_xdp.misses import Counts, Missed, MissWatch, Won, break_evens
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.variant import Variant
 
 TELL_S = 1.0  # between two readings in the event log
 SETTLED_PACKETS = 1000  # whose headers were read: enough to remember the workload by
-CALM_S = 2.0  # after a search whose winner did not last; doubled each time
-MOST_CALM_S = 60.0
-LASTING_S = 5.0  # a winner that lived so long was worth its search
-MISSES_OF_HOT = "misses of hot_"
+ASKS_AT_ONCE, ASKS_LATER = 3, 5  # looks after a change that ask the memory: at once, and later on
+OTHER_KEYS = (MISSES + "hot_", "kept", "flows", "time")  # what moves when other keys are hot
 
 
 class Adapter:
@@ -54,42 +46,52 @@ class Adapter:
     ) -> None:
         """``memory`` is the file of winners; None: nothing is remembered beyond this adapter."""
         self._controller = controller
-        self._limits = limits
         self._clock = clock
         self._settings = controller.plan.config.adapt
+        self._look_s = self._settings.look_ms / 1000
         self.sensor = Sensor(controller)
         self.detector = ShiftDetector()
-        self.memory = _open(memory, controller) if memory is not None else None
-        self.misses = MissWatch(controller)
+        self.winners = Winners(controller, limits, memory)
+        self._due = SearchDue(limits, controller.events, clock)
+        self.search_watch = SearchWatch(
+            self.sensor,
+            every_s=self._settings.every_ms / 1000,
+            look_s=self._look_s,
+            events=controller.events,
+            clock=clock,
+        )
         self._worth = Worth()
         self._told = clock()
-        self._calm_s, self._searched_at = CALM_S, clock()
-        self.search_due = ""  # why; empty when none is
+        self._asks = 0  # later looks that still ask the memory, before a search
         self._begin(None)
 
-    def _begin(self, gain: Effect | None, *, known: bool = False) -> None:
-        """Something new is live, or the workload is a new one."""
+    def _begin(self, won: Won | None, *, gain: Effect | None = None, known: bool = False) -> None:
+        """Something new is live, or the workload is a new one; with ``known`` nothing is to be
+        remembered."""
+        controller = self._controller
         self.sensor.reset()
         self.detector.reset()
         self._worth.reset()
+        self._variant = controller.live_variant
+        limits = break_evens(controller.plan, self._variant, won) if won is not None else {}
+        self.misses = MissWatch(controller, limits)  # what was missed before counts no more
         self._seen = Signature()
-        self._gain, self._known = gain, known
-        self._variant = self._controller.live_variant
+        self._won, self._gain, self._known = won, gain, known
 
     # -- looking ---------------------------------------------------------------------------
 
     def step(self) -> Reading:
         """One look, and what follows from it. Raises AttachError and OSError as the sensor does."""
-        reading = self.sensor.sense(self._settings.look_ms / 1000)
+        reading = self.sensor.sense(self._look_s)
         self._tell(reading)
-        missed = self.misses.look(reading.packets)
-        if missed:
-            self._on_change(f"most packets miss {', '.join(missed)}", reading.signature)
+        missed = self.misses.add(_misses(reading))
+        if missed is not None:
+            self._on_misses(missed, reading)
             return reading
         if self._controller.live_variant != self._variant:  # the tables changed
-            self._begin(self._gain, known=True)
+            self._begin(self._won, gain=self._gain, known=True)
             return reading
-        if reading.status is not ReadingStatus.LOOKED:
+        if reading.status is not ReadingStatus.LOOKED or self._asked_again(reading):
             return reading
         shift = self.detector.update(reading)
         if shift is not None:
@@ -120,121 +122,126 @@ class Adapter:
     # -- deciding --------------------------------------------------------------------------
 
     def _on_shift(self, shift: Shift) -> None:
-        controller = self._controller
-        controller.events.tell(
-            "shift",
-            group=shift.group,
-            before=shift.before,
-            after=shift.after,
-            statistic=shift.statistic,
-            threshold=shift.threshold,
-            reason=shift.reason,
-        )
-        if shift.group.startswith(MISSES_OF_HOT) and has_hot_keys(controller, self._variant):
-            self._make_live(self._variant, "other keys are hot now")
+        tell_shift(self._controller.events, shift)
+        if self._other_keys(shift):
+            self._learn_keys("other keys are hot now")
         else:
             self._on_change(f"the workload changed: {shift.group}", shift.signature)
 
-    def _on_change(self, reason: str, signature: Signature) -> None:
-        """Recall, or have it searched. The look that showed the change may have seen both
-        workloads, so one more is asked."""
-        fresh = self.sensor.sense(self._settings.look_ms / 1000)
-        asked = [fresh.signature, signature]
-        if not any(s.packets and self._recall(s) for s in asked):
-            self.search_due = reason
-            self._begin(None, known=True)  # nothing has won on it yet
+    def _other_keys(self, shift: Shift) -> bool:
+        """Whether nothing moved but which keys are hot, and some are compiled in."""
+        of_keys = [name for name in shift.moved if name.startswith(OTHER_KEYS)]
+        missed = any(name.startswith(MISSES) for name in of_keys)
+        all_of_keys = len(of_keys) == len(shift.moved)
+        return missed and all_of_keys and has_hot_keys(self._controller, self._variant)
 
-    def _recall(self, signature: Signature) -> bool:
-        """Whether the workload is a known one; its winner is live then."""
-        controller = self._controller
-        if self.memory is None:
+    def _learn_keys(self, reason: str) -> None:
+        """The same variant with the keys of now."""
+        learnt = self.winners.make_live(self._variant, reason) is not None
+        if not learnt:
+            self._due.reason = reason
+        self._begin(self._won, gain=self._gain, known=True)
+
+    def _on_misses(self, missed: Missed, reading: Reading) -> None:
+        """A known workload gets its winner at once; else the generic code decides meanwhile."""
+        self._controller.events.tell(
+            "shift",
+            group=MISSES + missed.points[0],
+            after={"miss": missed.share, "hit": 1 - missed.share},
+            statistic=missed.share,
+            threshold=missed.limit,
+            reason=missed.reason,
+        )
+        names = ", ".join(missed.points)
+        if not self._on_change(f"too many packets miss {names}", reading.signature, missed=True):
+            self.misses.give_up(missed)
+            self._begin(None, known=True)
+
+    def _on_change(
+        self, reason: str, signature: Signature | None = None, *, missed: bool = False
+    ) -> bool:
+        """Recall, or have it searched; whether it was recalled. The look that showed the change
+        (``signature``) may have seen both workloads, so some more are asked first."""
+        known = self.winners.any and (
+            any(
+                self._recall(self.sensor.sense(self._look_s).signature, missed=missed)
+                for _ in range(ASKS_AT_ONCE)
+            )
+            or (signature is not None and self._recall(signature, missed=missed))
+        )
+        self._due.reason, self._asks = ("", 0) if known else (reason, ASKS_LATER)
+        if not known:
+            self._begin(None, known=True)  # nothing has won on it yet
+        return known
+
+    def _asked_again(self, reading: Reading) -> bool:
+        """A change that takes its time is over in one of the next looks."""
+        if not self._asks or not self._due.reason:
             return False
-        found = self.memory.recall(signature, Context.of(controller.plan))
+        self._asks -= 1
+        if not self._recall(reading.signature):
+            return False
+        self._due.reason, self._asks = "", 0
+        return True
+
+    def _recall(self, signature: Signature, *, missed: bool = False) -> bool:
+        """Whether the workload is a known one; its winner is live then. ``missed``: too many
+        packets miss what is live, which is no winner then unless for keys that are not hot."""
+        controller = self._controller
+        found = self.winners.find(signature)
         if found is None:
             return False
-        if found.variant == controller.live_variant:
-            self._begin(found.gain, known=True)
-            return True
-        held = self._held_back()
-        if held is not None:
-            controller.events.tell("held_back", variant=self._label(found.variant), reason=held)
+        live = found.variant == controller.live_variant
+        keys = has_hot_keys(controller, found.variant)
+        if live and missed and not keys:
             return False
-        took_ms = self._make_live(found.variant, "this workload was seen before", found.gain)
+        took_ms = 0.0 if live and not keys else self.winners.again(found)
         if took_ms is None:
-            self.memory.forget(found.number)
             return False
+        won = Won(gain_ns=found.gain.value) if found.gain is not None else None
+        self._begin(won, gain=found.gain, known=True)
         controller.events.tell(
             "recalled",
-            variant=self._label(found.variant),
+            variant=controller.plan.label(found.variant),
             distance=found.distance.hellinger,
             took_ms=took_ms,
         )
         return True
 
-    def _held_back(self) -> str | None:
-        if self._controller.plan.config.apply == "advice":
-            return "advice only: nothing is swapped"
-        return self._limits.allow_swap(time.time())
-
-    def _make_live(self, variant: Variant, reason: str, gain: Effect | None = None) -> float | None:
-        """Milliseconds it took; None when it cannot be made live any more."""
-        controller = self._controller
-        try:
-            took_ms = make_live(controller, variant, reason=reason)
-        except (ToolchainError, VerifierError, PreflightError, TablesChangedError) as error:
-            label = self._label(variant)
-            controller.events.tell("not_recalled", variant=label, reason=str(error))
-            self._begin(None)
-            return None
-        self._limits.note_swap(time.time())
-        self._begin(gain, known=True)
-        return took_ms
-
-    def _label(self, variant: Variant) -> str:
-        return self._controller.plan.label(variant)
-
     def _give_up(self, reason: str) -> None:
         """Back to generic, which is always allowed, and no variant is remembered for this."""
         controller = self._controller
         controller.give_up(controller.plan.generic, reason=reason)
-        if self.memory is not None and self._seen.packets:
-            found = self.memory.recall(self._seen, Context.of(controller.plan))
-            if found is not None and found.variant == self._variant:
-                self.memory.forget(found.number)
-        self.search_due = "the variant was slower than generic"
-        self._begin(None)
+        self.winners.forget(self._seen, self._variant)
+        self._due.reason = "the variant was slower than generic"
+        self._begin(None, known=True)
 
     # -- searching and remembering ---------------------------------------------------------
 
+    @property
+    def search_due(self) -> str:
+        """Why a search is due; empty when none is."""
+        return self._due.reason
+
     def may_search(self) -> bool:
-        """Whether a search is due and allowed now; one that is forbidden is told once."""
-        if not self.search_due or self._clock() - self._searched_at < self._calm_s:
-            return False
-        forbidden = self._limits.allow_search(time.time())
-        if forbidden is None:
-            return True
-        self._controller.events.tell("search_held_back", reason=forbidden)
-        self.search_due = ""
-        return False
+        """Whether a search is due and allowed now."""
+        return self._due.may_begin()
 
     def begins(self) -> str:
         """A search begins; returns why."""
-        reason, self.search_due = self.search_due, ""
-        lasted_s = self._clock() - self._searched_at
-        again = min(MOST_CALM_S, 2 * self._calm_s)
-        self._calm_s = CALM_S if lasted_s > self._calm_s + LASTING_S else again
-        self._limits.note_search(time.time())
-        return reason
+        self.search_watch.begin()
+        return self._due.begins()
 
     def searched(self, summary: Summary | None) -> None:
         """A search is over; None: it failed."""
-        self._searched_at = self._clock()
+        self._due.ended()
         gain = None
         if summary is not None and summary.decision is not None:
             gain = summary.decision.gains.get(summary.winner_label)
-        self._begin(gain, known=summary is None or bool(summary.moved) or summary.interrupted)
+        unsure = summary is None or bool(summary.moved) or summary.interrupted
+        self._begin(_won(summary, gain), gain=gain, known=unsure)
         if summary is not None and summary.moved:
-            self.search_due = "the traffic changed while it was searched"
+            self._on_change("the traffic changed while it was searched")
 
     def seeds(self) -> list[Variant]:
         """What to try first in a search."""
@@ -243,28 +250,19 @@ class Adapter:
 
     def _remember(self, reading: Reading) -> None:
         """The winner of the last search, when enough was seen of the workload it won on."""
-        if self.memory is None or self._known:
+        if self._known:
             return
         self._seen += reading.signature
-        if self._seen.packets < SETTLED_PACKETS:
-            return
-        self._known = True
-        try:
-            context = Context.of(self._controller.plan)
-            self.memory.remember(self._seen, self._variant, self._gain, context)
-        except StateError as error:
-            self._controller.events.tell("not_remembered", reason=str(error))
-            return
-        label = self._label(self._variant)
-        self._controller.events.tell("remembered", variant=label, packets=self._seen.packets)
+        if self._seen.packets >= SETTLED_PACKETS:
+            self._known = True
+            self.winners.remember(self._seen, self._variant, self._gain)
 
     # -- leaving ---------------------------------------------------------------------------
 
     def close(self) -> None:
         """Give the sensor back."""
         self.sensor.close()
-        if self.memory is not None:
-            self.memory.close()
+        self.winners.close()
 
     def __enter__(self) -> Adapter:
         return self
@@ -273,10 +271,22 @@ class Adapter:
         self.close()
 
 
-def _open(path: Path, controller: Controller) -> Memory | None:
-    """Without a memory everything else goes on; that is told."""
-    try:
-        return Memory(path, tell=controller.events.tell)
-    except StateError as error:
-        controller.events.tell("not_remembered", reason=str(error))
+def _misses(reading: Reading) -> Counts:
+    """Misses and packets by point, from the groups of a signature."""
+    return {
+        name.removeprefix(MISSES): (group.counts[0], group.total)
+        for name, group in reading.signature.groups.items()
+        if name.startswith(MISSES)
+    }
+
+
+def _won(summary: Summary | None, gain: Effect | None) -> Won | None:
+    """What a search found out about its winner."""
+    if summary is None or summary.decision is None or gain is None:
         return None
+    shares = [row.miss_share for row in summary.rows if row.variant == summary.winner]
+    return Won(
+        gain_ns=gain.value,
+        generic_ns=summary.decision.generic_ns,
+        miss_share=shares[0] if shares else 0.0,
+    )

@@ -172,6 +172,12 @@ class Memory:
                 best = found
         return best
 
+    def knows(self, context: Context) -> bool:
+        """Whether there is any winner for ``context``."""
+        query = "SELECT EXISTS (SELECT 1 FROM winners WHERE context = ?)"
+        with self._writing():
+            return bool(self._file.execute(query, (context.key,)).fetchone()[0])
+
     def _rows(self, context: Context) -> list[tuple[object, ...]]:
         query = "SELECT id, signature, variant, gain, remembered_at FROM winners WHERE context = ?"
         with self._writing():

@@ -6,7 +6,8 @@ packet headers, and sends the sampled packets through builds of the live variant
 code that count and time; all others go to the live variant. Then everything is put back. What can
 be known without looking is read in between: packets from the interface, misses from the live
 variant. The lock is held for the swaps only, so a search or a change of tables that comes meanwhile
-goes first, and the look ends there.
+goes first, and the look ends there. While a search goes on its own thread may look at headers
+(``peek``), between two windows of a trial, or two builds.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Sensor:
         self._wait = wait
         self._received = Received(controller.interface.index)
         self._stand_ins: StandIns | None = None
+        self._program: Program | None = None  # what slot 0 gets
         self._flows = FlowView()
         self._number = time.monotonic_ns()  # of a look: no other sensor had it before
         self._begin()
@@ -75,12 +77,9 @@ class Sensor:
         AttachError when somebody else changed the interface, and OSError when it is gone.
         """
         packets, pps = self._came()
-        if not packets:
-            self._last_ns = time.monotonic_ns()
-            return Reading(at_ns=self._last_ns, status=ReadingStatus.FEW)
-        stand_s = min(seconds, max(SHORTEST_S, WANTED_SEEN / pps))
+        stand_s = _stand_s(seconds, pps)
         if pps * stand_s < FEWEST:
-            return self._told(ReadingStatus.FEW)
+            return self._told(ReadingStatus.FEW) if packets else self._nothing_came()
         try:
             stand_ins = self.prepared()
         except TablesChangedError:
@@ -88,19 +87,38 @@ class Sensor:
         stood_s = self._look(stand_ins, stand_s, _gaps(pps * stand_s))
         return self._told(ReadingStatus.LOOKED if stood_s else ReadingStatus.ASIDE, stood_s)
 
+    def peek(self, seconds: float = LOOK_S) -> Reading:
+        """As ``sense``, from the thread that searches, while it does: headers only, no link update.
+
+        Arms get no packet meanwhile. Verdicts, misses and times are the search's own business.
+        """
+        _, pps = self._came()
+        stand_s = _stand_s(seconds, pps)
+        if pps * stand_s < FEWEST:
+            return self._nothing_came()
+        stood_s = self._peek(stand_s, _gaps(pps * stand_s))
+        status = ReadingStatus.LOOKED if stood_s else ReadingStatus.ASIDE
+        return self._told(status, stood_s, headers_only=True)
+
+    def _nothing_came(self) -> Reading:
+        self._last_ns = time.monotonic_ns()
+        return Reading(at_ns=self._last_ns, status=ReadingStatus.FEW)
+
     def _came(self) -> tuple[int, float]:
         """Packets since the last reading, and how many that is in a second."""
         packets = max(0, self._received.packets() - self._packets)
         return packets, packets / max(1e-6, (time.monotonic_ns() - self._last_ns) / 1e9)
 
-    def _told(self, status: ReadingStatus, stood_s: float = 0.0) -> Reading:
+    def _told(
+        self, status: ReadingStatus, stood_s: float = 0.0, *, headers_only: bool = False
+    ) -> Reading:
         """What was counted since the last reading; all of it until now."""
         before, self._counts = self._counts, Counts.read(self._controller.state)
         packets, pps = self._came()
         self._last_ns, self._packets = time.monotonic_ns(), self._packets + packets
         new = self._counts.since(before)
         groups: dict[str, Group] = {}
-        if self._variant == self._controller.live_variant:
+        if self._variant == self._controller.live_variant and not headers_only:
             groups |= miss_groups(new, packets, missable(self._controller))
         self._variant = self._controller.live_variant
         if len(new.samples):
@@ -143,8 +161,7 @@ class Sensor:
             board = controller.board
             board.check(controller.interface)
             held = board.held
-            self._number += 1
-            controller.state["sensing"].write(0, pack("<QQ", self._number, gaps))
+            self._plan(gaps)
             try:
                 self._stand(stand_ins)
             except BaseException:
@@ -157,19 +174,56 @@ class Sensor:
             ended = self._put_back(stand_ins, held)
         return ended - began if ended else 0.0
 
+    def _plan(self, gaps: int) -> None:
+        self._number += 1
+        self._controller.state["sensing"].write(0, pack("<QQ", self._number, gaps))
+
     def _stand(self, stand_ins: StandIns) -> None:
-        controller = self._controller
-        board = controller.board
-        self._fill(SLOT_LIVE, controller.live)
-        self._fill(SLOT_SENSED, stand_ins.sensed)
-        self._fill(SLOT_REFERENCE, stand_ins.reference)
-        sensor_id = str(stand_ins.sensor.info.prog_id)
-        if controller.record.programs.get(sensor_id, {}).get("key") != stand_ins.live.key:
-            controller.remember(stand_ins.sensor, stand_ins.live)
+        board = self._controller.board
+        sensor = self._around(stand_ins.sensed, stand_ins.reference)
         board.through_root()
         if stand_ins.fallback is not None:
             board.put(FALLBACK, stand_ins.fallback)
-        board.put(ENTRY, stand_ins.sensor)
+        board.put(ENTRY, sensor)
+
+    def _around(self, sensed: Program | None, reference: Program | None) -> Program:
+        """Fill the sensor's slots; the sensor, in the record as what is live."""
+        controller, sensor = self._controller, self.program
+        self._fill(SLOT_LIVE, controller.live)
+        self._fill(SLOT_SENSED, sensed)
+        self._fill(SLOT_REFERENCE, reference)
+        known = controller.record.programs.get(str(sensor.info.prog_id), {})
+        if known.get("key") != controller.live_variant.key:
+            controller.remember(sensor, controller.live_variant)
+        return sensor
+
+    @property
+    def program(self) -> Program:
+        """The sensor itself, loaded once."""
+        if self._program is None:
+            controller = self._controller
+            template, insns = controller.builder.helper("sensor")
+            self._program = controller.state.load(insns, "sensor", template=template)
+        return self._program
+
+    def _peek(self, seconds: float, gaps: int) -> float:
+        """As ``_look``: in slot 0 instead of what the search has there."""
+        controller = self._controller
+        board = controller.board
+        with controller.lock:
+            before = board.entry
+            if not controller.searching or before is None or board.held is not board.root:
+                return 0.0
+            self._plan(gaps)
+            sensor = self._around(None, None)
+            board.put(ENTRY, sensor)
+        began = time.perf_counter()
+        try:
+            self._wait(seconds)
+        finally:
+            with controller.lock:
+                board.put(ENTRY, before)
+        return time.perf_counter() - began
 
     def _put_back(self, stand_ins: StandIns, held: Program) -> float:
         """As it was before the look, unless somebody else decided otherwise meanwhile.
@@ -179,7 +233,7 @@ class Sensor:
         controller = self._controller
         with controller.lock:
             board = controller.board
-            ours = board.expected.get(ENTRY) == stand_ins.sensor.info.prog_id
+            ours = board.entry is self._program
             if ours:
                 board.put(ENTRY, controller.live)
             ended = time.perf_counter()
@@ -213,6 +267,9 @@ class Sensor:
     def close(self) -> None:
         """Give everything back, before the controller is closed."""
         self._drop()
+        if self._program is not None:
+            self._program.close()
+            self._program = None
         self._received.close()
 
     def __enter__(self) -> Self:
@@ -220,6 +277,11 @@ class Sensor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _stand_s(seconds: float, pps: float) -> float:
+    """Until as many packets should have come as a look waits for, ``seconds`` at most."""
+    return min(seconds, max(SHORTEST_S, WANTED_SEEN / pps)) if pps else 0.0
 
 
 def _gaps(expected: float) -> int:

@@ -25,6 +25,7 @@ from iridescent_xdp.adapt.reading import Reading, ReadingStatus
 from iridescent_xdp.adapt.signature import Signature
 from iridescent_xdp.adapt.track import Track
 from iridescent_xdp.errors import ConfigError
+from iridescent_xdp.events import EventLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,8 @@ class ShiftSettings:
 class Shift:
     """A change of the workload: what moved, from what to what, and by how much more than noise.
 
-    ``statistic`` exceeded ``threshold``; ``signature`` is of the packets since it moved.
+    ``group`` is the one that moved most of those in ``moved``; its ``statistic`` exceeded
+    ``threshold``. ``signature`` is of the packets of the look that showed it.
     """
 
     at_ns: int  # of the reading that showed it
@@ -66,6 +68,20 @@ class Shift:
     threshold: float
     reason: str
     signature: Signature
+    moved: tuple[str, ...] = ()
+
+
+def tell_shift(events: EventLog, shift: Shift) -> None:
+    """Write it down."""
+    events.tell(
+        "shift",
+        group=shift.group,
+        before=shift.before,
+        after=shift.after,
+        statistic=shift.statistic,
+        threshold=shift.threshold,
+        reason=shift.reason,
+    )
 
 
 class ShiftDetector:
@@ -115,6 +131,7 @@ class ShiftDetector:
             threshold=worst.threshold,
             reason="; ".join(m.reason for m in moved),
             signature=reading.signature,
+            moved=tuple(m.group for m in moved),
         )
 
     def _track(self, name: str) -> Track:

@@ -17,29 +17,31 @@ REFERENCE_ARM, SENSED_ARM = 29, 30  # where they count themselves; no search run
 
 @dataclass(kw_only=True)
 class StandIns:
-    """Made for one live variant, generic variant and version of the tables; owns its programs.
+    """Made for one live program, generic variant and version of the tables; owns its programs.
 
-    ``sensor`` goes to slot 0. ``sensed`` is the live variant and ``reference`` the generic code,
-    counted and timed, and ``fallback`` is what ends the sample of a packet whose guard is missed.
-    Each is None where it is not needed or could not be proven.
+    ``sensed`` is the live variant and ``reference`` the generic code, counted and timed, and
+    ``fallback`` is what ends the sample of a packet whose guard is missed. Each is None where it is
+    not needed or could not be proven. The same variant may be live as another program, with other
+    hot keys in it.
     """
 
     live: Variant
+    program: int  # id of the live program
     generic: Variant
     version: int
-    sensor: Program
     sensed: Program | None = None
     reference: Program | None = None
     fallback: Program | None = None
 
     def fit(self, controller: Controller) -> bool:
         """Whether they are made for what is live now."""
-        now = (controller.live_variant, controller.plan.generic, controller.plan.function.version)
-        return now == (self.live, self.generic, self.version)
+        plan, program = controller.plan, controller.live.info.prog_id
+        now = (controller.live_variant, program, plan.generic, plan.function.version)
+        return now == (self.live, self.program, self.generic, self.version)
 
     def close(self) -> None:
         """Give the programs back."""
-        for program in (self.sensor, self.sensed, self.reference, self.fallback):
+        for program in (self.sensed, self.reference, self.fallback):
             if program is not None:
                 program.close()
 
@@ -51,13 +53,12 @@ def make_stand_ins(controller: Controller) -> StandIns:
     with the generic code once more. When that fails, the event says so and nothing is timed.
     Raises TablesChangedError when the tables change meanwhile.
     """
-    template, insns = controller.builder.helper("sensor")
     with controller.lock:
         made = StandIns(
             live=controller.live_variant,
+            program=controller.live.info.prog_id,
             generic=controller.plan.generic,
             version=controller.plan.function.version,
-            sensor=controller.state.load(insns, "sensor", template=template),
         )
     try:
         _add_timed(controller, made)

@@ -92,7 +92,7 @@ def _parts(controller: Controller, sensor: Sensor, rounds: int) -> dict[str, lis
         timer.repeat *= PASSES
         for number in range(rounds):
             times = [timer.raw_ns(controller.live), timer.raw_ns(board.root)]
-            board.put(ENTRY, stand_ins.sensor)
+            board.put(ENTRY, sensor.program)
             for left in (0, UNLIMITED):
                 state["sensing"].write(0, pack("<QQ", number, 0))
                 looks = state["looks"].read()

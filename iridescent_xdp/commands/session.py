@@ -132,12 +132,14 @@ class Session:
         return self.report
 
     def _campaign(self, stop: Callable[[], bool]) -> Summary:
+        adapt = self.controller.plan.config.adapt
         campaign = Campaign(
             self.controller,
             stop=stop,
             limits=self.limits,
             events=self._killed,
             seeds=self.adapter.seeds(),
+            watch=self.adapter.search_watch if adapt.enabled else lambda: "",
             quick=self.searches > 1,
         )
         self._killed = []

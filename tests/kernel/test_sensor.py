@@ -206,6 +206,32 @@ def test_it_steps_aside(bed: Testbed, builder: Builder, what: str) -> None:
             controller.end_search()
 
 
+def test_a_search_looks_without_being_left(bed: Testbed, builder: Builder) -> None:
+    """Headers of packets, in slot 0 for a moment; what the search has there comes back."""
+    with (
+        sensed(bed, builder, values=NARROW) as (controller, sensor),
+        generator(bed, builder, MIXED) as source,
+    ):
+        source.send(1000)
+        assert sensor.peek().status is ReadingStatus.ASIDE  # no search is on
+        controller.begin_search()
+        try:
+            controller.board.put(ENTRY, controller.generic)  # stands for the dispatcher
+            before = standing(controller)
+            source.start()
+            time.sleep(PERIOD_S)
+            reading = sensor.peek()
+            source.stop()
+            assert standing(controller)[:SLOT_LIVE] == before[:SLOT_LIVE]
+        finally:
+            controller.end_search()
+        assert reading.status is ReadingStatus.LOOKED
+        assert reading.samples > 100
+        assert set(reading.signature.groups) >= {"family", "transport", "tags", "size"}
+        assert "verdict" not in reading.signature.groups
+        assert not reading.misses and reading.time_ns is None
+
+
 def test_it_puts_back_what_an_exception_interrupts(bed: Testbed, builder: Builder) -> None:
     def wait(_: float) -> None:
         raise KeyboardInterrupt
@@ -238,6 +264,7 @@ def test_traffic_goes_on_where_a_look_was_left(bed: Testbed, builder: Builder) -
             source.send(10_007)
             assert successor.adopted
             stand_ins.close()
+            sensor.program.close()
             sensor._received.close()
             wait_until(
                 lambda: sum(packets_per_slot(successor.state).values()) >= 4 * 10_007, "all packets"
