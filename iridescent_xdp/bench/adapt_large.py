@@ -8,11 +8,12 @@ winners and of what long walks find that begin at each of them and at the narrow
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from statistics import median
 
 from iridescent_xdp.bench.adapt_rivals import narrowest, possible
-from iridescent_xdp.bench.adapt_search import SUITE, Regrets, searched
+from iridescent_xdp.bench.adapt_search import SUITE, Regrets, searched, tables
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.oracle import filter_plan, loaded
 from iridescent_xdp.bench.results import Case, Options, Result
@@ -36,18 +37,15 @@ WITHIN = 1.05  # of the best known
 STRATEGY = "racing"
 PROTOCOLS = (0, TCP, UDP, SCTP, 1, 47)  # any, and six that IPv4 may carry
 SHARES = (0.0, 1.0, 0.0, 0.0)
-TABLES = FilterTables(
-    rules=RULES,
-    deny=tuple(ip_network(f"203.0.113.{host}/32") for host in range(64)),
-)
-LOADS = 3
+DENIED = tuple(ip_network(f"203.0.113.{host}/32") for host in range(64))
+LOADS = (3, 1)  # in the short form
 BEST = 3  # of each search's variants are measured again offline
 
 
 def large_space(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     """Ten seeds."""
     case = Case(suite=SUITE, name="13,824 variants")
-    stream, seeds = _stream(), options.pick(10, 1)
+    stream, seeds, rules = _stream(), options.pick(10, 1), _tables(options)
     winners: list[Variant] = []
     measured: list[Variant] = []
     trials, seconds, size = [], [], 0
@@ -58,7 +56,7 @@ def large_space(builder: Builder, options: Options, regrets: Regrets) -> list[Re
             points={"only_protocol": PROTOCOLS},
             max_trials=options.pick(TRIALS, 3),
         )
-        plan = filter_plan(search, TABLES)
+        plan = filter_plan(search, rules)
         with loaded(builder, stream, plan, regrets) as controller:
             summary = searched(controller)
         winners.append(summary.winner or plan.generic)
@@ -85,6 +83,11 @@ def large_space(builder: Builder, options: Options, regrets: Regrets) -> list[Re
     ]
 
 
+def _tables(options: Options) -> FilterTables:
+    """The 64 rules (fewer in the short form), and a list of denied hosts."""
+    return replace(tables(options), deny=DENIED)
+
+
 def _stream() -> Stream:
     """64-byte UDP packets over IPv4; four of five match no rule."""
     return build(
@@ -104,9 +107,10 @@ def _times(
     builder: Builder, stream: Stream, known: list[Variant], options: Options
 ) -> dict[Variant, float]:
     """ns per packet of the ``known`` variants, of generic, and of the best one that walks find."""
-    drop = {"default_action": filter_plan(SearchConfig(), TABLES).generic["default_action"]}
+    rules, copies = _tables(options), range(options.pick(*LOADS))
+    drop = {"default_action": filter_plan(SearchConfig(), rules).generic["default_action"]}
     with (
-        Rig(builder, TABLES, policy=drop) as rig,
+        Rig(builder, rules, policy=drop) as rig,
         on_cpu(cpus()[1]),
         StreamTimer(builder, stream) as timer,
     ):
@@ -121,9 +125,9 @@ def _times(
         programs = {
             f"{v.key} {load}": rig.place(builder.variant(rig.function, v, Role.STEADY), v.key)
             for v in wanted
-            for load in range(LOADS)
+            for load in copies
         }
         rounds = timer.rounds(programs, options.pick(15, 2))
         for program in programs.values():
             program.close()
-    return {v: median(median(rounds[f"{v.key} {n}"]) for n in range(LOADS)) for v in wanted}
+    return {v: median(median(rounds[f"{v.key} {n}"]) for n in copies) for v in wanted}

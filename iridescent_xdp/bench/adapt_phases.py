@@ -17,7 +17,7 @@ import numpy as np
 
 from iridescent_xdp.bench.adapt_bed import Bed, Played
 from iridescent_xdp.bench.adapt_rivals import Rivals, Turns, play_turns
-from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few
+from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few, shortened
 from iridescent_xdp.bench.adapt_shifts import note_all
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.builder import Builder
@@ -25,16 +25,16 @@ from iridescent_xdp.statistics import CONFIDENCE, Effect
 from traffic.scenario import Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE, AFTER, AROUND = (6, 2), (16, 2), (16, 2)  # rounds of the references; in the short form
-DRAWS = 2000
+BEFORE, AFTER, AROUND = (6, 1), (16, 2), 16  # rounds of the references; in the short form
+DRAWS = (2000, 100)
+QUICK_S = 0.7
 
 
 def phases(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    """Five phases with different best variants; phases that hurt whoever specializes."""
-    return [
-        *_five_phases(builder, options, regrets),
-        *_adversarial(builder, options, regrets),
-    ]
+    """Five phases with different best variants; phases that hurt whoever specializes (not in the
+    short form: the same is done there)."""
+    results = _five_phases(builder, options, regrets)
+    return results if options.quick else results + _adversarial(builder, options, regrets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,35 +81,37 @@ def _five_phases(builder: Builder, options: Options, regrets: Regrets) -> list[R
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)
     return [
-        *_shares(case, whole),
+        *_shares(case, whole, options),
         case.count("rivals", "programs", len(rivals.programs) - 1, 1),
         case.count("seed", "first", scenario.seed, 1),
     ]
 
 
 def _shortened(scenario: Scenario, options: Options) -> Scenario:
-    """For the short form: two phases of a second."""
+    """For the short form: two short phases."""
     if not options.quick:
         return scenario
-    phases = tuple(replace(phase, seconds=1.0) for phase in scenario.phases[:2])
-    return replace(scenario, phases=phases)
+    phases = tuple(replace(phase, seconds=QUICK_S) for phase in scenario.phases[:2])
+    return replace(shortened(scenario, options), phases=phases)
 
 
-def _shares(case: Case, whole: _Whole) -> list[Result]:
+def _shares(case: Case, whole: _Whole, options: Options) -> list[Result]:
     """The oracle's and the best fixed variant's time over the controller's; of the thread, and of
     the program alone: less what the thread takes for a packet that an empty program drops."""
     results = []
     for suffix, floor in (("", False), ("_program", True)):
-        found = _drawn(whole, floor)
+        found = _drawn(whole, floor, options)
         results += [case.of(f"{name}{suffix}", effect) for name, effect in found.items()]
     return results
 
 
-def _drawn(whole: _Whole, floor: bool) -> dict[str, Effect]:
+def _drawn(whole: _Whole, floor: bool, options: Options) -> dict[str, Effect]:
     rng = np.random.default_rng(0)
     chosen = _choose(whole.references())
     value = _figures(whole, whole.references(), chosen, floor)
-    draws = [_figures(whole, whole.references(rng), chosen, floor) for _ in range(DRAWS)]
+    draws = [
+        _figures(whole, whole.references(rng), chosen, floor) for _ in range(options.pick(*DRAWS))
+    ]
     n = sum(turns.rounds for turns in whole.after)
     return {name: _effect(value[name], [draw[name] for draw in draws], n) for name in value}
 
@@ -163,21 +165,21 @@ def _tell(whole: _Whole, scenario: Scenario, options: Options) -> None:
 
 
 def _adversarial(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
-    scenario = _shortened(load_scenario("adversarial"), options)
+    scenario = load_scenario("adversarial")
     case = Case(suite=SUITE, name=scenario.name)
     with (
         Bed(builder, scenario, seed=scenario.seed, threaded=True, points=few(options)) as bed,
         Rivals(bed, scenario) as rivals,
     ):
-        before = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
+        before = play_turns(bed, rivals.programs, scenario, AROUND)
         played = bed.adapt()
-        after = play_turns(bed, rivals.programs, scenario, options.pick(*AROUND))
+        after = play_turns(bed, rivals.programs, scenario, AROUND)
     note_all(played.events, regrets)
     whole = _Whole(played=played, before=before, after=after)
     _tell(whole, scenario, options)
     results = []
     for suffix, floor in (("", False), ("_program", True)):
-        results.append(case.of(f"vs_generic{suffix}", _drawn(whole, floor)["vs_generic"]))
+        results.append(case.of(f"vs_generic{suffix}", _drawn(whole, floor, options)["vs_generic"]))
     searches = sum(e["event"] == "search_begins" for e in played.events)
     return [
         *results,

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -16,16 +16,20 @@ from iridescent_xdp.arms import Built
 from iridescent_xdp.bench.mixes import edge_traffic
 from iridescent_xdp.bench.oracle import filter_plan, loaded, oracle
 from iridescent_xdp.bench.results import Case, Options, Result
+from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.campaign import FINAL_SAMPLES, Campaign
 from iridescent_xdp.config import PointValue, SearchConfig
 from iridescent_xdp.controller import Controller
+from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.measure import ArmResult
 from iridescent_xdp.statistics import Candidate, decide
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.trial_end import FINAL_PRECISION
 from traffic.mix_stream import Stream
+from traffic.scenario import Scenario
+from traffic.scenario_tables import TableSource
 
 SUITE = "adapt"
 Points = dict[str, tuple[PointValue, ...]]
@@ -43,6 +47,7 @@ SEVEN: Points = {  # seven candidates beside generic
     "no_extensions": (False,),
     "rule_layout": ("map", "tree"),
 }
+QUICK_RULES = 12
 FEW: Points = {**SEVEN, "no_ip_options": (False,)}  # four variants, for the short form
 SPACE: Points = {  # 24 variants, for the oracle
     **_FIXED,
@@ -56,6 +61,18 @@ SPACE: Points = {  # 24 variants, for the oracle
 def few(options: Options) -> Points:
     """What the short form searches in: little."""
     return FEW if options.quick else {}
+
+
+def tables(options: Options) -> FilterTables:
+    """The 64 rules; in the short form the first of them, which are built and proven sooner."""
+    return FilterTables(rules=RULES[:QUICK_RULES] if options.quick else RULES)
+
+
+def shortened(scenario: Scenario, options: Options) -> Scenario:
+    """In the short form a scenario of the filter meets few rules; its traffic stays."""
+    if not options.quick or scenario.function != "filter":
+        return scenario
+    return replace(scenario, source=TableSource(function="filter", own=tables(options)))
 
 
 @dataclass(kw_only=True)
@@ -149,7 +166,7 @@ def _converge(builder: Builder, stream: Stream, options: Options, regrets: Regre
     measured: list[float] = []
     seeds, undecided = options.pick(20, 1), 0
     for seed in range(seeds):
-        plan = filter_plan(SearchConfig(seed=seed, points=FEW if options.quick else SEVEN))
+        plan = filter_plan(SearchConfig(seed=seed, points=few(options) or SEVEN), tables(options))
         clock = _Clock(regrets)
         with own_cache(options), loaded(builder, stream, plan, clock) as controller:
             first_s, _, first = _decided_s(controller, clock)
@@ -190,11 +207,11 @@ def _decided_s(controller: Controller, clock: _Clock) -> tuple[float, float, boo
 
 def _right(builder: Builder, stream: Stream, options: Options, regrets: Regrets) -> list[Result]:
     case = Case(suite=SUITE, name="24 variants")
-    points = FEW if options.quick else SPACE
-    known = oracle(builder, stream, filter_plan(SearchConfig(points=points)), options)
+    points, rules = few(options) or SPACE, tables(options)
+    known = oracle(builder, stream, filter_plan(SearchConfig(points=points), rules), options)
     right, lags, seconds, seeds = 0, [], [], options.pick(30, 1)
     for seed in range(seeds):
-        plan = filter_plan(SearchConfig(seed=seed, points=points))
+        plan = filter_plan(SearchConfig(seed=seed, points=points), rules)
         with loaded(builder, stream, plan, regrets) as controller:
             summary = searched(controller)
         winner = summary.winner or plan.generic
@@ -231,7 +248,7 @@ def _false_swaps(builder: Builder, stream: Stream, options: Options) -> list[Res
     """Decisions in which the only candidate is generic a third time, measured as finalists are."""
     case = Case(suite=SUITE, name="generic against itself")
     count, swaps, gains = options.pick(100, 2), 0, []
-    plan = filter_plan(SearchConfig(points=FEW))
+    plan = filter_plan(SearchConfig(points=FEW), tables(options))
     with loaded(builder, stream, plan) as controller:
         campaign = Campaign(controller)
         try:

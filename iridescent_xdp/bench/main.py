@@ -6,14 +6,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from iridescent_xdp.bench import SUITES, Suite
+from iridescent_xdp.bench import SUITES
 from iridescent_xdp.bench.environment import environment
 from iridescent_xdp.bench.results import Options, Result, document, table
 from iridescent_xdp.commands.output import emit_json, show, tell
 from iridescent_xdp.errors import ConfigError, IridescentError
+
+if TYPE_CHECKING:
+    from iridescent_xdp.bench import Suite
 
 
 def run(

@@ -36,7 +36,7 @@ from traffic.mix_stream import Stream
 from traffic.testbed import DUT_SIDE, GENERATOR_SIDE, Testbed, inside
 
 TOLERANCE = 0.02  # of the generic time
-LOADS = 3
+LOADS = (3, 1)  # in the short form
 WARM_UP_S = 0.3
 
 
@@ -75,20 +75,22 @@ def oracle(builder: Builder, stream: Stream, plan: Plan, options: Options) -> Or
     The noise is the largest difference between two loads of one of the better half: a slow variant
     that is disturbed says nothing about who wins.
     """
-    points, generic = plan.template.points, plan.generic
+    points, generic, tables = plan.template.points, plan.generic, plan.config.tables
+    assert isinstance(tables, FilterTables)
+    copies = range(options.pick(*LOADS))
     space = Space(points=points, generic=generic, restrict=plan.restrict)
     drop = {"default_action": generic["default_action"]}
-    with Rig(builder, FilterTables(rules=RULES), policy=drop) as rig, on_cpu(cpus()[1]):
+    with Rig(builder, tables, policy=drop) as rig, on_cpu(cpus()[1]):
         programs = {
             f"{v.key} {load}": rig.place(builder.variant(rig.function, v, Role.STEADY), v.key)
             for v in space
-            for load in range(LOADS)
+            for load in copies
         }
         with StreamTimer(builder, stream) as timer:
             rounds = timer.rounds(programs, options.pick(15, 3))
         for program in programs.values():
             program.close()
-    loads = {v: [median(rounds[f"{v.key} {load}"]) for load in range(LOADS)] for v in space}
+    loads = {v: [median(rounds[f"{v.key} {load}"]) for load in copies] for v in space}
     times = {v: median(values) for v, values in loads.items()}
     good = sorted(space, key=lambda v: times[v])[: max(1, len(times) // 2)]
     spread_ns = max(max(loads[v]) - min(loads[v]) for v in good)

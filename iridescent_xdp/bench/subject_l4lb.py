@@ -20,7 +20,7 @@ class L4lbSubject(Subject):
     name = "l4lb"
     narrow: ClassVar[Changes] = {"no_ip_options": True}
     leaves = Leaves.BACK
-    quick_fixed = ("encapsulation", "service_layout")
+    quick_fixed = ("encapsulation", "service_layout", "hot_flows")
     hot_points: ClassVar[Mapping[str, str]] = {"hot_flows": "16"}
 
     def __init__(self, count: int = services.COUNT) -> None:

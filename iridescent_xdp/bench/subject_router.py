@@ -20,7 +20,7 @@ class RouterSubject(Subject):
 
     name = "router"
     leaves = Leaves.THROUGH
-    quick_fixed = ("checksum_update",)
+    quick_fixed = ("checksum_update", "hot_keys")
     hot_points: ClassVar[Mapping[str, str]] = {"hot_keys": "16"}
 
     def __init__(self, count: int = routes.COUNT) -> None:

@@ -29,11 +29,11 @@ def check_strategy(name: str) -> str:
 
 
 def check_study(place: str | None) -> str | None:
-    """A connection string of the form SCHEME://REST."""
-    if place is None or re.match(r"[a-z][a-z0-9+]*://.", place):
+    """A connection string of the form SCHEME://REST, or "memory" for none that lasts."""
+    if place is None or place == "memory" or re.match(r"[a-z][a-z0-9+]*://.", place):
         return place
     raise Plain(
-        f"must be a connection string SCHEME://…, got {show_value(place)}",
+        f'must be a connection string SCHEME://… or "memory", got {show_value(place)}',
         'for example "sqlite:////var/lib/iridescent/study.db"',
     )
 

@@ -43,6 +43,11 @@ def test_the_example_of_an_objective_is_read_as_written() -> None:
     assert interface.adapt == AdaptConfig(max_searches_per_hour=1)
 
 
+def test_a_study_may_be_in_memory(site: Path) -> None:
+    found = load_one(site, f'{HEAD}search.strategy = "optuna"\nsearch.study = "memory"\n')
+    assert found.search.study == "memory"
+
+
 def test_a_command_and_a_policy_are_found_beside_the_file(site: Path) -> None:
     for name in ("measure", "own.py"):
         (site.parent / name).touch(mode=0o755)

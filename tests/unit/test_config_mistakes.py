@@ -96,7 +96,7 @@ MISTAKES = {
     "no trial": (f"{SEARCH}max_trials = 0\n", f"{FIND}.max_trials", "from 1 to 1000000, got 0"),
     "study is a path": (
         f'{SEARCH}strategy = "optuna"\nstudy = "/tmp/x.db"\n', f"{FIND}.study",
-        'connection string SCHEME://…, got "/tmp/x.db"',
+        'connection string SCHEME://… or "memory", got "/tmp/x.db"',
     ),
     "study of racing": (
         f'{SEARCH}study = "sqlite:///x.db"\n', f"{FIND}.study", 'by strategy "racing"',
