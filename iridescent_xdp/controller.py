@@ -238,6 +238,10 @@ class Controller(LiveCode):
             )
         self._respecializer.wake()
 
+    def settle_later(self) -> None:
+        """The link is to hold what is live when nothing changes for a while."""
+        self._respecializer.wake()
+
     def end_search(self) -> None:
         """See LiveCode.end_search."""
         super().end_search()

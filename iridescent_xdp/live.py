@@ -129,6 +129,8 @@ class LiveCode:
             took_us = self.board.put(ENTRY, program)
             if direct:
                 self.board.direct(program)
+            else:
+                self.board.through_root()
             self.live, self.live_variant, self.given_up = program, variant, None
             swap = Swap(label=self.plan.label(variant), key=variant.key, took_us=took_us)
             self.events.tell(

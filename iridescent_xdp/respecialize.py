@@ -158,6 +158,8 @@ class Respecializer:
         proven = time.perf_counter()
         with live.lock:
             self._expect(version)
+            if live.given_up != given_up:
+                return  # something else was made live meanwhile
             live.swap(variant, insns, version=version, direct=False, reason="its tables changed")
             live.events.tell(
                 "specialized_again",

@@ -164,7 +164,7 @@ class Adapter:
         (``signature``) may have seen both workloads, so some more are asked first."""
         known = self.winners.any and (
             any(
-                self._recall(self.sensor.sense(self._look_s).signature, missed=missed)
+                self._recall(self.sensor.sense(self._look_s, at_once=True).signature, missed=missed)
                 for _ in range(ASKS_AT_ONCE)
             )
             or (signature is not None and self._recall(signature, missed=missed))

@@ -127,6 +127,7 @@ def make_live(controller: Controller, variant: Variant, *, reason: str) -> float
     version = controller.plan.function.version
     if variant == controller.plan.generic:
         controller.swap(variant, b"", reason=reason, version=version, direct=False)
+        controller.settle_later()
         return (time.perf_counter() - began) * 1000
     insns = controller.builder.variant(controller.plan.function, variant, Role.STEADY)
     preflight = controller.changes.proof.take() or _preflight(controller)
@@ -138,6 +139,7 @@ def make_live(controller: Controller, variant: Variant, *, reason: str) -> float
     finally:
         controller.keep(preflight, version)
     controller.swap(variant, insns, reason=reason, version=version, direct=False)
+    controller.settle_later()
     return (time.perf_counter() - began) * 1000
 
 

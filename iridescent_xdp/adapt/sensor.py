@@ -24,7 +24,7 @@ from iridescent_xdp.adapt.reading import Reading, ReadingStatus, no_times
 from iridescent_xdp.adapt.received import Received
 from iridescent_xdp.adapt.samples import FlowView, header_groups
 from iridescent_xdp.adapt.signature import MISSES, Group, Signature
-from iridescent_xdp.adapt.stand_ins import StandIns, make_stand_ins
+from iridescent_xdp.adapt.stand_ins import StandIns, bare, make_stand_ins
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.live import TablesChangedError
@@ -70,18 +70,19 @@ class Sensor:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def sense(self, seconds: float = LOOK_S) -> Reading:
+    def sense(self, seconds: float = LOOK_S, *, at_once: bool = False) -> Reading:
         """Look until some thousand packets should have come by, for ``seconds`` at most.
 
-        Takes two link updates more (some 8 ms each) unless the link holds the root anyway. Raises
-        AttachError when somebody else changed the interface, and OSError when it is gone.
+        With ``at_once`` nothing is built for it: without times and verdicts if need be. Takes two
+        link updates more (some 8 ms each) unless the link holds the root anyway. Raises AttachError
+        when somebody else changed the interface, and OSError when it is gone.
         """
         packets, pps = self._came()
         stand_s = _stand_s(seconds, pps)
         if pps * stand_s < FEWEST:
             return self._told(ReadingStatus.FEW) if packets else self._nothing_came()
         try:
-            stand_ins = self.prepared()
+            stand_ins = self._ready() if at_once else self.prepared()
         except TablesChangedError:
             return self._told(ReadingStatus.ASIDE)
         stood_s = self._look(stand_ins, stand_s, _gaps(pps * stand_s))
@@ -151,6 +152,12 @@ class Sensor:
             self._drop()
             self._stand_ins = make_stand_ins(self._controller)
         return self._stand_ins
+
+    def _ready(self) -> StandIns:
+        """What there is already, for what is live now."""
+        if self._stand_ins is not None and self._stand_ins.fit(self._controller):
+            return self._stand_ins
+        return bare(self._controller)
 
     def _look(self, stand_ins: StandIns, seconds: float, gaps: int) -> float:
         """Seconds that the sensor stood; 0 when it stepped aside."""

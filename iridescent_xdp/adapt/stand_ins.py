@@ -46,6 +46,17 @@ class StandIns:
                 program.close()
 
 
+def bare(controller: Controller) -> StandIns:
+    """None of the programs: headers are read, and nothing else."""
+    with controller.lock:
+        return StandIns(
+            live=controller.live_variant,
+            program=controller.live.info.prog_id,
+            generic=controller.plan.generic,
+            version=controller.plan.function.version,
+        )
+
+
 def make_stand_ins(controller: Controller) -> StandIns:
     """Build, prove and load them, without a lock: traffic goes on, and so may changes.
 
@@ -53,13 +64,7 @@ def make_stand_ins(controller: Controller) -> StandIns:
     with the generic code once more. When that fails, the event says so and nothing is timed.
     Raises TablesChangedError when the tables change meanwhile.
     """
-    with controller.lock:
-        made = StandIns(
-            live=controller.live_variant,
-            program=controller.live.info.prog_id,
-            generic=controller.plan.generic,
-            version=controller.plan.function.version,
-        )
+    made = bare(controller)
     try:
         _add_timed(controller, made)
     except (ToolchainError, VerifierError, PreflightError) as error:
