@@ -79,6 +79,6 @@ def _passed(ends: Ends) -> Iterator[Case]:
     yield kernel("a fragment", IP(src=_THEM, dst=_US, flags="MF") / UDP(sport=4003, dport=7))
     yield kernel("behind a tag", Dot1Q(vlan=5) / head / ICMP(id=4))
     yield kernel("IPv6", IPv6(src="2001:db8::7", dst="2001:db8::1") / UDP(sport=9, dport=7))
-    yield to_stack("ARP", padded(ends.link / ARP(psrc=_THEM, pdst=_US)))
+    yield to_stack("ARP", padded(ends.link / ARP(hwsrc=ends.far_mac, psrc=_THEM, pdst=_US)))
     everybody = Ether(src=ends.far_mac, dst="ff:ff:ff:ff:ff:ff")
     yield to_stack("a ping to everybody", filled(everybody / head / ICMP(id=5)))

@@ -125,7 +125,7 @@ def _headers(link: Packet) -> Iterator[Case]:
     yield dropped("an echo request", filled(link / IP(src="10.8.0.1", dst=TO) / ICMP(id=3)))
     esp = IP(src="10.8.0.1", dst=TO, proto=50) / Raw(b"\x11" * 24)
     yield dropped("ESP by its number", filled(link / esp))
-    yield to_stack("ARP", padded(link / ARP(psrc="10.8.0.1", pdst=TO)))
+    yield to_stack("ARP", padded(link / ARP(hwsrc=link.src, psrc="10.8.0.1", pdst=TO)))
     yield to_stack("another ethertype", padded(link / Raw(b"\x88\xcc" * 25)))
     everybody = Ether(src=link.src, dst="ff:ff:ff:ff:ff:ff")
     yield dropped("to everybody", filled(everybody / _udp("10.9.0.1", 9)))

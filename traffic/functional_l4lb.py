@@ -133,7 +133,7 @@ def _others(ends: Ends) -> Iterator[Case]:
     yield kernel("another address", IP(src=CLIENT, dst="203.0.113.81") / TCP(sport=1, dport=80))
     tagged = Dot1Q(vlan=3) / IP(src=CLIENT, dst=WEB) / TCP(sport=2, dport=80)
     yield kernel("behind a tag", tagged)
-    yield to_stack("ARP", padded(ends.link / ARP(psrc=CLIENT, pdst=WEB)))
+    yield to_stack("ARP", padded(ends.link / ARP(hwsrc=ends.far_mac, psrc=CLIENT, pdst=WEB)))
     everybody = Ether(src=ends.far_mac, dst="ff:ff:ff:ff:ff:ff")
     yield to_stack(
         "to everybody", filled(everybody / IP(src=CLIENT, dst=WEB) / TCP(sport=3, dport=80))

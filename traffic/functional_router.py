@@ -127,7 +127,9 @@ def _kernels(ends: Ends) -> Iterator[Case]:
     yield kernel("behind a tag", Dot1Q(vlan=5) / to("198.51.100.7"))
     hopless = IPv6(src=_FROM6, dst="2001:db8:99::5", hlim=1) / UDP(dport=9)
     yield kernel("IPv6, no hop is left", hopless)
-    yield to_stack("ARP", padded(ends.link / ARP(psrc=_FROM, pdst="198.51.100.7")))
+    yield to_stack(
+        "ARP", padded(ends.link / ARP(hwsrc=ends.far_mac, psrc=_FROM, pdst="198.51.100.7"))
+    )
 
 
 def _broken(ends: Ends) -> Iterator[Case]:

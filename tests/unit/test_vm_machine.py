@@ -13,7 +13,7 @@ import pytest
 
 from iridescent_xdp.errors import ConfigError
 from vagrant.vm.kernels import KERNELS, kernel_named
-from vagrant.vm.qemu import Machine
+from vagrant.vm.qemu import Machine, threads_for
 from vagrant.vm.tree import ROOT, pack, tree_files
 from vagrant.vm.watch import Stopwatch, Tail, last_line, panic_reason
 
@@ -79,6 +79,24 @@ def test_accelerators(accel: str, words: list[str]) -> None:
     assert [*options(command, "-accel"), *options(command, "-cpu")] == words
 
 
+@pytest.mark.parametrize(
+    ("kernel", "qemu", "threads"),
+    [
+        ("6.1.0-56-amd64", "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "multi"),
+        ("6.12.95+deb12-amd64", "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "single"),
+        ("7.3.4+deb13-amd64", "QEMU emulator version 8.0.2", "single"),
+        ("6.12.95+deb12-amd64", "QEMU emulator version 10.0.2", "multi"),
+        ("6.12.95+deb12-amd64", "", "single"),
+    ],
+)
+def test_one_thread_where_an_old_emulator_would_kill_the_guest(
+    kernel: str, qemu: str, threads: str
+) -> None:
+    assert threads_for(kernel, qemu) == threads
+    (accel,) = options(machine(threads=threads).command(), "-accel")
+    assert accel == f"tcg,thread={threads}"
+
+
 @pytest.mark.parametrize("run", [Path("/r"), Path("/r" * 80)])
 def test_a_monitor_by_which_the_guest_is_paused(run: Path) -> None:
     (monitor,) = options(machine(run=run).command(), "-monitor")
@@ -87,7 +105,8 @@ def test_a_monitor_by_which_the_guest_is_paused(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"accel": "xen"}, {"wire": "string"}, {"cpus": 0}, {"memory_mib": 0}]
+    "changes",
+    [{"accel": "xen"}, {"wire": "string"}, {"threads": "many"}, {"cpus": 0}, {"memory_mib": 0}],
 )
 def test_impossible_machines(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(changes.values())))):

@@ -38,7 +38,7 @@ def filter_site(
     at = f'interface."{interface}"'
     lines = [
         f'[{at}]\nfunction = "filter"\ntoolchain = "llvm"\nmode = "{mode}"',
-        f'[{at}.policy]\ndefault_action = "pass"\nsample_shift = 1',
+        f'[{at}.policy]\ndefault_action = "pass"\nsample_shift = 0',
         f"[{at}.search]\nmax_seconds = {seconds}\n[{at}.search.points]",
         *(f"{name} = {value}" for name, value in tried(SEARCHED).items()),
     ]

@@ -17,8 +17,9 @@ from pathlib import Path
 import click
 
 from vagrant.vm.errors import GuestHangError, GuestPanicError, VmError
+from vagrant.vm.host import qemu_version
 from vagrant.vm.image import Image
-from vagrant.vm.qemu import Machine
+from vagrant.vm.qemu import Machine, threads_for
 from vagrant.vm.tree import ROOT, pack
 from vagrant.vm.watch import Stopwatch, Tail, last_line, panic_reason
 from vagrant.vm.wires import tap_refusal
@@ -113,6 +114,7 @@ def _machine(image: Image, job: Job, folder: Path, accel: str, wire: str) -> Mac
         run=folder,
         results=folder / "results",
         accel=accel,
+        threads=threads_for(image.release, qemu_version()),
         cpus=job.cpus,
         memory_mib=job.memory_mib,
         wire=wire,

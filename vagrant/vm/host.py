@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def require_tools(tools: dict[str, str]) -> None:
             f"missing: {', '.join(missing)}",
             cure=f"apt-get install --no-install-recommends {' '.join(_PACKAGES)}",
         )
+
+
+def qemu_version() -> str:
+    """What QEMU says of itself; empty when it cannot."""
+    done = subprocess.run((QEMU, "--version"), capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
 
 
 def require_space(folder: Path, needed_bytes: int, what: str) -> None:

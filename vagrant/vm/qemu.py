@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,8 @@ from pathlib import Path
 from iridescent_xdp.errors import ConfigError
 from vagrant.vm.host import QEMU
 
-ACCELERATORS = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
-}
+ACCELERATORS = {"kvm": ("-cpu", "host"), "tcg": ("-cpu", "max")}
+THREADS = ("multi", "single")  # of an emulator: one for each processor, or one for all
 WIRES = ("tap", "hub")
 _LONGEST_SOCKET_PATH = 107  # of sockaddr_un, without the byte that ends it
 # interface of the guest, and the hardware address by which guest/run.sh finds it
@@ -26,6 +25,23 @@ _VIRTIO_HUB, _E1000E_HUB = 0, 1
 _GUEST_OFFLOADS = ("guest_csum", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo")
 # a panic stops the guest where it is, and an oops is a panic: the console tells, the host ends it
 KERNEL_LINE = "console=ttyS0 root=/dev/vda rw net.ifnames=0 loglevel=4 oops=panic panic=0"
+
+
+def threads_for(kernel_release: str, qemu_version: str) -> str:
+    """How many threads emulate a guest's processors without killing it.
+
+    Until 8.1 QEMU could translate code that another processor was just writing, and kept the
+    half-written translation (8.1: "accel/tcg: Always lock pages before translation"). Linux since
+    6.2 writes its code while packets come, and panics with an int3 where none should be.
+    """
+    kernel, qemu = _version(kernel_release), _version(qemu_version)
+    return "single" if kernel >= (6, 2) and qemu < (8, 1) else "multi"
+
+
+def _version(text: str) -> tuple[int, int]:
+    """The first two numbers; (0, 0) where there are none."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +55,7 @@ class Machine:
     run: Path
     results: Path
     accel: str
+    threads: str = "multi"
     cpus: int = 2
     memory_mib: int = 2048
     wire: str = "tap"
@@ -46,6 +63,8 @@ class Machine:
     def __post_init__(self) -> None:
         if self.accel not in ACCELERATORS:
             raise ConfigError(f"accel is one of {', '.join(ACCELERATORS)}, got {self.accel!r}")
+        if self.threads not in THREADS:
+            raise ConfigError(f"threads is one of {', '.join(THREADS)}, got {self.threads!r}")
         if self.wire not in WIRES:
             raise ConfigError(f"wire is one of {', '.join(WIRES)}, got {self.wire!r}")
         if self.cpus < 1 or self.memory_mib < 1:
@@ -74,6 +93,7 @@ class Machine:
         """The command line."""
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-name", "iridescent"),
+            *("-accel", f"tcg,thread={self.threads}" if self.accel == "tcg" else self.accel),
             *ACCELERATORS[self.accel],
             *("-smp", str(self.cpus), "-m", f"{self.memory_mib}M"),
             *("-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", KERNEL_LINE),
