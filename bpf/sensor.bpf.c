@@ -19,6 +19,7 @@
 #define ICMPV6		58
 #define TCP_SYN		0x02
 #define TCP_ACK		0x10
+#define TARGET_SHIFT	60 /* leaves 16 classes of destinations */
 #define FLOW_FACTOR	0x9e3779b97f4a7c15ull /* 2^64 / golden ratio */
 
 enum families { FAMILY_OTHER, FAMILY_ARP, FAMILY_IPV4, FAMILY_IPV6 };
@@ -28,7 +29,7 @@ enum oddities { ODD_NONE, ODD_OPTIONS, ODD_FRAGMENT, ODD_EXTENSION, ODD_CUT };
 struct sample {
 	__u32 flow; /* a hash of addresses, ports and protocol */
 	__u16 bytes; /* of the frame */
-	__u8 kind; /* family << 4 | transport */
+	__u8 kind; /* target << 4 | family << 2 | transport */
 	__u8 marks; /* opens a TCP connection << 7 | oddity << 4 | VLAN tags */
 };
 
@@ -51,13 +52,20 @@ MAP_ARRAY(sensing, struct sensing, 1, "how closely to look; written by the contr
 
 struct heading {
 	__u32 family, transport, tags, oddity, opens;
-	__u64 flow;
+	__u64 flow, target;
 };
 
 static __always_inline void mix(struct heading *found, __u64 value)
 {
 	found->flow = (found->flow ^ value) * FLOW_FACTOR;
 	found->flow ^= found->flow >> 32;
+}
+
+/* Where to: which address, then which port of it. */
+static __always_inline void aim(struct heading *found, __u64 value)
+{
+	found->target = (found->target ^ value) * FLOW_FACTOR;
+	found->target ^= found->target >> 32;
 }
 
 static __always_inline void read_transport(struct cursor *at, struct heading *found, __u32 next)
@@ -80,10 +88,12 @@ static __always_inline void read_transport(struct cursor *at, struct heading *fo
 	if (found->transport != TRANSPORT_TCP && found->transport != TRANSPORT_UDP)
 		return;
 	ports = take(at, sizeof(*ports));
-	if (ports)
-		mix(found, (__u32)ports->source << 16 | ports->destination);
-	else
+	if (!ports) {
 		found->oddity = ODD_CUT;
+		return;
+	}
+	mix(found, (__u32)ports->source << 16 | ports->destination);
+	aim(found, ports->destination);
 }
 
 static __always_inline void read_ipv4(struct cursor *at, struct heading *found)
@@ -96,6 +106,7 @@ static __always_inline void read_ipv4(struct cursor *at, struct heading *found)
 	if (!has(at, sizeof(*ip)))
 		return;
 	mix(found, (__u64)ip->source << 32 | ip->destination);
+	aim(found, ip->destination);
 	bytes = (ip->version_ihl & 15) * 4;
 	if (bytes < sizeof(*ip) || !take(at, bytes))
 		return;
@@ -117,6 +128,8 @@ static __always_inline void read_ipv6(struct cursor *at, struct heading *found)
 	mix(found, (__u64)ip->source[2] << 32 | ip->source[3]);
 	mix(found, (__u64)ip->destination[0] << 32 | ip->destination[1]);
 	mix(found, (__u64)ip->destination[2] << 32 | ip->destination[3]);
+	aim(found, (__u64)ip->destination[0] << 32 | ip->destination[1]);
+	aim(found, (__u64)ip->destination[2] << 32 | ip->destination[3]);
 	if (is_ipv6_extension(ip->next))
 		found->oddity = ODD_EXTENSION;
 	read_transport(at, found, ip->next);
@@ -160,7 +173,7 @@ static __always_inline void take_sample(struct xdp_md *ctx, struct look *look)
 	read_heading(ctx, &found);
 	sample->flow = found.flow;
 	sample->bytes = ctx->data_end - ctx->data;
-	sample->kind = found.family << 4 | found.transport;
+	sample->kind = (found.target >> TARGET_SHIFT) << 4 | found.family << 2 | found.transport;
 	sample->marks = found.opens << 7 | found.oddity << 4 | found.tags;
 }
 

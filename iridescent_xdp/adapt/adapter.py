@@ -30,7 +30,8 @@ from iridescent_xdp.variant import Variant
 TELL_S = 1.0  # between two readings in the event log
 SETTLED_PACKETS = 1000  # whose headers were read: enough to remember the workload by
 ASKS_AT_ONCE, ASKS_LATER = 3, 5  # looks after a change that ask the memory: at once, and later on
-OTHER_KEYS = (MISSES + "hot_", "kept", "flows", "time")  # what moves when other keys are hot
+# what moves when other keys are hot
+OTHER_KEYS = (MISSES + "hot_", "kept", "targets", "flows", "time")
 
 
 class Adapter:
@@ -75,7 +76,8 @@ class Adapter:
         self._variant = controller.live_variant
         limits = break_evens(controller.plan, self._variant, won) if won is not None else {}
         self.misses = MissWatch(controller, limits)  # what was missed before counts no more
-        self._seen = Signature()
+        self._seen = Signature()  # since then, for the memory
+        self._workload = Signature()  # the same of all looks, for a search
         self._won, self._gain, self._known = won, gain, known
 
     # -- looking ---------------------------------------------------------------------------
@@ -97,6 +99,7 @@ class Adapter:
         if shift is not None:
             self._on_shift(shift)
             return reading
+        self._workload += reading.signature
         self._remember(reading)
         lost = self._worth.add(reading)
         if lost is not None and self._variant != self._controller.plan.generic:
@@ -229,7 +232,7 @@ class Adapter:
 
     def begins(self) -> str:
         """A search begins; returns why."""
-        self.search_watch.begin()
+        self.search_watch.begin(self._workload)
         return self._due.begins()
 
     def searched(self, summary: Summary | None) -> None:

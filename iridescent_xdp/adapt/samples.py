@@ -21,6 +21,7 @@ FAMILIES = ("other", "arp", "ipv4", "ipv6")
 TRANSPORTS = ("other", "tcp", "udp", "icmp")
 TAGS = ("untagged", "one tag", "two tags")
 ODDITIES = ("plain", "options", "fragment", "extension", "cut")
+TARGETS = tuple(f"class {number}" for number in range(16))  # destinations, by a hash
 OPENING = ("other", "opens")  # a TCP connection: SYN without ACK
 SIZE_LIMITS = (64, 128, 256, 512, 1024, 1514)  # bytes of the frame without FCS, at most
 SIZES = (*(f"to {limit}" for limit in SIZE_LIMITS), "larger")
@@ -37,8 +38,9 @@ def header_groups(samples: Records) -> dict[str, Group]:
     """Groups that follow from each packet by itself."""
     kind, marks = samples["kind"], samples["marks"]
     return {
-        "family": _counted(FAMILIES, kind >> 4),
-        "transport": _counted(TRANSPORTS, kind & 15),
+        "family": _counted(FAMILIES, kind >> 2 & 3),
+        "transport": _counted(TRANSPORTS, kind & 3),
+        "targets": _counted(TARGETS, kind >> 4),
         "tags": _counted(TAGS, marks & 3),
         "oddity": _counted(ODDITIES, marks >> 4 & 7),
         "opening": _counted(OPENING, marks >> 7),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from iridescent_xdp.adapt.sensor import Sensor
 from iridescent_xdp.adapt.shift import ShiftDetector, tell_shift
+from iridescent_xdp.adapt.signature import Signature
 from iridescent_xdp.events import EventLog
 
 
@@ -35,10 +36,9 @@ class SearchWatch:
         self._looked_at = 0.0
         self.moved = ""
 
-    def begin(self) -> None:
-        """A search begins; what comes in its first looks is its workload."""
-        self._sensor.reset()
-        self._detector.reset()
+    def begin(self, workload: Signature) -> None:
+        """A search begins, for ``workload``; what comes in its first looks is added to that."""
+        self._detector.reset(workload)
         self._looked_at = self._clock()
         self.moved = ""
 

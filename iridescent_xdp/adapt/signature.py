@@ -26,7 +26,8 @@ from iridescent_xdp.errors import ConfigError
 
 FORMAT = 1  # of the JSON; raised when groups or categories get another meaning
 MISSES = "misses of "  # groups that a point's guard or hot keys count, by the point's name
-PASSING = ("kept",)  # groups that depend on the traffic just before, and not on the workload
+# groups that depend on the traffic just before, or say who talks to whom: not what kind it is
+PASSING = ("kept", "targets")
 
 Counts = NDArray[np.float64]  # of one group, shape (categories,), or of several, a row each
 

@@ -20,7 +20,7 @@ from iridescent_xdp.functions.rules import Rule
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
 from tests.kernel.fixtures import TABLES, counted, packets_per_slot, wait_until
-from tests.kernel.live import generator, operated, plan_for, take
+from tests.kernel.live import generator, operated, plan_for, stream_of, take, udp
 from tests.kernel.sensing import NO_VALUES, known, looked, sensed, standing
 from tests.unit.packet_model import classify
 from traffic.mix_stream import expected_counts
@@ -159,6 +159,27 @@ def test_an_idle_interface_is_left_alone(bed: Testbed, builder: Builder) -> None
             assert (reading.packets, reading.samples, reading.time_ns) == (0, 0, None)
             assert detector.update(reading) is None
         assert controller.board.swaps == swaps
+
+
+def test_other_destinations_are_a_shift(bed: Testbed, builder: Builder) -> None:
+    """Nothing else changes: as many flows, as new as before, of the same kinds."""
+    flows = [udp(f"10.3.{n >> 6}.{n & 63}", 80, to="203.0.113.9") for n in range(2048)]
+    others = [udp(f"10.3.{n >> 6}.{n & 63}", 80, to="203.0.113.10") for n in range(2048)]
+    with (
+        sensed(bed, builder) as (_, sensor),
+        generator(bed, builder, stream_of(flows)) as first,
+        generator(bed, builder, stream_of(others)) as second,
+    ):
+        detector = ShiftDetector()
+        first.start()
+        while detector.learning:
+            assert detector.update(_next(sensor)) is None
+        first.stop()
+        second.start()
+        until, found = time.monotonic() + 5.0, None
+        while found is None and time.monotonic() < until:
+            found = detector.update(_next(sensor))
+        assert found is not None and found.group == "targets"
 
 
 def meanwhile(controller: Controller, what: str) -> None:

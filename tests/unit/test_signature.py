@@ -156,11 +156,12 @@ SAMPLE = np.dtype([("flow", "<u4"), ("bytes", "<u2"), ("kind", "u1"), ("marks", 
 def test_headers_are_counted() -> None:
     rows = np.zeros(4, dtype=SAMPLE)
     rows["bytes"] = 60, 65, 1514, 9000
-    rows["kind"] = 2 << 4 | 1, 2 << 4 | 2, 3 << 4 | 3, 1 << 4
+    rows["kind"] = 2 << 2 | 1, 15 << 4 | 2 << 2 | 2, 3 << 2 | 3, 7 << 4 | 1 << 2
     rows["marks"] = 1 << 7, 1, 3 << 4 | 2, 0
     found = {name: g.counts for name, g in samples.header_groups(rows).items()}
     assert found["family"] == (0, 1, 2, 1)
     assert found["transport"] == (1, 1, 1, 1)
+    assert (found["targets"][0], found["targets"][7], found["targets"][15]) == (2, 1, 1)
     assert found["tags"] == (2, 1, 1)
     assert found["oddity"] == (3, 0, 0, 1, 0)
     assert found["opening"] == (3, 1)
