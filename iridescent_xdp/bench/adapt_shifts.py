@@ -9,7 +9,7 @@ was noticed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from iridescent_xdp.bench.adapt_bed import Bed, Event, Played
 from iridescent_xdp.bench.adapt_search import SUITE, Regrets, few, shortened
@@ -26,7 +26,6 @@ CHANGING = {  # phases are so long that a search is over before the next change,
     "syn_flood": 0.6,
 }
 LEARN_S, TURN_S = 60.0, 2.0  # at most until a winner is remembered; to know the workload again
-NOTICED = ("shift", "retreat")
 
 
 def shifts(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
@@ -50,6 +49,7 @@ def note_all(events: Sequence[Event], regrets: Regrets) -> None:
 def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     results: list[Result] = []
     everything: list[float] = []
+    searching: list[float] = []
     unseen = 0
     scales = {"vlan_appears": 0.15} if options.quick else CHANGING
     for name, scale in scales.items():
@@ -60,17 +60,22 @@ def _detection(builder: Builder, options: Options, regrets: Regrets) -> list[Res
             played = bed.adapt(time_scale=scale)
         note_all(played.events, regrets)
         case = Case(suite=SUITE, name=name)
-        found, missed = _latencies_ms(played, name, options)
+        changes = _changes(played, name, options)
+        found = [change.took_ms for change in changes]
         everything += found
-        unseen += missed
+        searching += [change.took_ms for change in changes if change.searching]
+        unseen += sum(not change.seen for change in changes)
         results += _quantiles(case, found)
         results.append(case.count("seed", "first", scenario.seed, 1))
     case = Case(suite=SUITE, name="all changes")
-    return [
-        *results,
+    results += [
         *_quantiles(case, everything),
         case.count("unseen", "changes", unseen, len(everything)),
+        case.count("during_search", "changes", len(searching), len(everything)),
     ]
+    if searching:
+        results.append(case.median("detect_searching_ms", "ms", searching))
+    return results
 
 
 def _quantiles(case: Case, found_ms: Sequence[float]) -> list[Result]:
@@ -80,29 +85,47 @@ def _quantiles(case: Case, found_ms: Sequence[float]) -> list[Result]:
     ]
 
 
-def _latencies_ms(played: Played, name: str, options: Options) -> tuple[list[float], int]:
-    """From each switch but the first; what was not noticed counts as the whole phase, and how
-    often that was."""
-    found, unseen = [], 0
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """One switch of phases: how long until it was noticed, or the whole phase; whether a search was
+    on when it came."""
+
+    took_ms: float
+    seen: bool
+    searching: bool
+
+
+def _changes(played: Played, name: str, options: Options) -> list[_Change]:
+    """All switches but the first. Searches go on meanwhile, as many as come."""
+    found = []
+    ends = [*(s.at_ns for s in played.switches), played.end_ns]
     for phase in range(1, len(played.switches)):
         switch = played.switches[phase]
-        during = played.during(phase)
-        noticed = next((e for e in during if shows_change(e)), None)
-        ends = [*(s.at_ns for s in played.switches), played.end_ns]
+        noticed = next((e for e in played.during(phase) if shows_change(e)), None)
         at_ns = noticed["at_ns"] if noticed is not None else ends[phase + 1]
-        found.append((at_ns - switch.at_ns) / 1e6)
-        unseen += noticed is None
-        before = "a search was on" if _searching(played, switch.at_ns) else "watching"
+        change = _Change(
+            took_ms=(at_ns - switch.at_ns) / 1e6,
+            seen=noticed is not None,
+            searching=_searching(played, switch.at_ns),
+        )
+        found.append(change)
+        before = "a search was on" if change.searching else "watching"
         how = noticed["reason"] if noticed is not None else "not noticed"
-        options.tell(f"adapt: {name}: {switch.name} ({before}): {found[-1]:.0f} ms: {how}")
-    return found, unseen
+        options.tell(f"adapt: {name}: {switch.name} ({before}): {change.took_ms:.0f} ms: {how}")
+    return found
 
 
 def shows_change(event: Event) -> bool:
-    """A shift, a variant given up, or a search that ended because the traffic changed."""
-    return event["event"] in NOTICED or (
-        event["event"] == "kept" and "traffic changed" in event["reason"]
-    )
+    """A shift, a variant given up for its misses or its time, or a search that ended because the
+    traffic changed. Retreats for other reasons (a search begins, tables change) show nothing."""
+    match event["event"]:
+        case "shift":
+            return True
+        case "retreat":
+            return "miss_share" in event or event["reason"].startswith("it takes")
+        case "kept":
+            return "traffic changed" in event["reason"]
+    return False
 
 
 def _searching(played: Played, at_ns: int) -> bool:
