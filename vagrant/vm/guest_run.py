@@ -77,7 +77,10 @@ def run(image: Image, job: Job, folder: Path, accel: str = "auto") -> Outcome:
             chosen, reason = "tcg", error.message
     if reason:
         click.echo(f"vm: software emulation, {reason}", err=True)
-    return _run(_machine(image, job, folder, chosen, wire), job)
+    machine = _machine(image, job, folder, chosen, wire)
+    if chosen == "tcg" and machine.threads == "single":
+        click.echo("vm: one thread for all CPUs, because QEMU before 8.1 needs that here", err=True)
+    return _run(machine, job)
 
 
 def _choose_accel() -> tuple[str, str]:
