@@ -32,10 +32,11 @@ SETTLED_PACKETS = 1000  # whose headers were read: enough to remember the worklo
 ASKS_AT_ONCE, ASKS_LATER = 3, 5  # looks after a change that ask the memory: at once, and later on
 # what moves when other keys are hot
 OTHER_KEYS = (MISSES + "hot_", "kept", "targets", "flows", "time")
+NOTHING = Signature()
 
 
 class Adapter:
-    """Adapts one controller; a context manager. One thread calls ``step`` and ``searched``."""
+    """Adapts one controller. One thread calls ``step`` and ``searched``."""
 
     def __init__(
         self,
@@ -66,18 +67,25 @@ class Adapter:
         self._asks = 0  # later looks that still ask the memory, before a search
         self._begin(None)
 
-    def _begin(self, won: Won | None, *, gain: Effect | None = None, known: bool = False) -> None:
-        """Something new is live, or the workload is a new one; with ``known`` nothing is to be
-        remembered."""
+    def _begin(
+        self,
+        won: Won | None,
+        *,
+        gain: Effect | None = None,
+        known: bool = False,
+        workload: Signature = NOTHING,
+    ) -> None:
+        """Something new is live, or the workload is a new one: ``workload``, as far as it is seen
+        already. With ``known`` nothing is to be remembered."""
         controller = self._controller
         self.sensor.reset()
-        self.detector.reset()
+        self.detector.reset(workload)
         self._worth.reset()
         self._variant = controller.live_variant
         limits = break_evens(controller.plan, self._variant, won) if won is not None else {}
         self.misses = MissWatch(controller, limits)  # what was missed before counts no more
         self._seen = Signature()  # since then, for the memory
-        self._workload = Signature()  # the same of all looks, for a search
+        self._workload = workload  # of all looks, for a search
         self._won, self._gain, self._known = won, gain, known
 
     # -- looking ---------------------------------------------------------------------------
@@ -158,23 +166,23 @@ class Adapter:
         names = ", ".join(missed.points)
         if not self._on_change(f"too many packets miss {names}", reading.signature, missed=True):
             self.misses.give_up(missed)
-            self._begin(None, known=True)
+            self._begin(None, known=True, workload=self._workload)
 
     def _on_change(
         self, reason: str, signature: Signature | None = None, *, missed: bool = False
     ) -> bool:
         """Recall, or have it searched; whether it was recalled. The look that showed the change
         (``signature``) may have seen both workloads, so some more are asked first."""
-        known = self.winners.any and (
-            any(
-                self._recall(self.sensor.sense(self._look_s, at_once=True).signature, missed=missed)
-                for _ in range(ASKS_AT_ONCE)
-            )
-            or (signature is not None and self._recall(signature, missed=missed))
-        )
+        seen: list[Signature] = []
+        known = False
+        while self.winners.any and not known and len(seen) < ASKS_AT_ONCE:
+            seen.append(self.sensor.sense(self._look_s, at_once=True).signature)
+            known = self._recall(seen[-1], missed=missed)
+        known = known or (signature is not None and self._recall(signature, missed=missed))
         self._due.reason, self._asks = ("", 0) if known else (reason, ASKS_LATER)
         if not known:
-            self._begin(None, known=True)  # nothing has won on it yet
+            # nothing has won on it yet; all but the first look certainly are of it
+            self._begin(None, known=True, workload=sum(seen[1:], start=NOTHING))
         return known
 
     def _asked_again(self, reading: Reading) -> bool:
@@ -202,7 +210,7 @@ class Adapter:
         if took_ms is None:
             return False
         won = Won(gain_ns=found.gain.value) if found.gain is not None else None
-        self._begin(won, gain=found.gain, known=True)
+        self._begin(won, gain=found.gain, known=True, workload=signature)
         controller.events.tell(
             "recalled",
             variant=controller.plan.label(found.variant),
@@ -242,7 +250,8 @@ class Adapter:
         if summary is not None and summary.decision is not None:
             gain = summary.decision.gains.get(summary.winner_label)
         unsure = summary is None or bool(summary.moved) or summary.interrupted
-        self._begin(_won(summary, gain), gain=gain, known=unsure)
+        workload = self.search_watch.workload
+        self._begin(_won(summary, gain), gain=gain, known=unsure, workload=workload)
         if summary is not None and summary.moved:
             self._on_change("the traffic changed while it was searched")
 
@@ -266,12 +275,6 @@ class Adapter:
         """Give the sensor back."""
         self.sensor.close()
         self.winners.close()
-
-    def __enter__(self) -> Adapter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _misses(reading: Reading) -> Counts:

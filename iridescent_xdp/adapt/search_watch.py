@@ -35,10 +35,12 @@ class SearchWatch:
         self._detector = ShiftDetector()
         self._looked_at = 0.0
         self.moved = ""
+        self.workload = Signature()  # of the search, as far as it was looked at
 
     def begin(self, workload: Signature) -> None:
         """A search begins, for ``workload``; what comes in its first looks is added to that."""
         self._detector.reset(workload)
+        self.workload = workload
         self._looked_at = self._clock()
         self.moved = ""
 
@@ -49,9 +51,12 @@ class SearchWatch:
         """
         if self.moved or self._clock() - self._looked_at < self._every_s:
             return self.moved
-        shift = self._detector.update(self._sensor.peek(self._look_s))
+        reading = self._sensor.peek(self._look_s)
         self._looked_at = self._clock()
+        shift = self._detector.update(reading)
         if shift is not None:
             tell_shift(self._events, shift)
             self.moved = shift.group
+        else:
+            self.workload += reading.signature
         return self.moved
