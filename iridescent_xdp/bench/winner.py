@@ -107,10 +107,14 @@ class Hunt:
                 break
             here = best
 
+    def fastest(self, count: int) -> list[Variant]:
+        """By what was measured so far, the best first."""
+        return sorted(self._times, key=self._times.__getitem__)[:count]
+
     def best(self) -> Variant:
         """The fastest of the fastest, measured again."""
         if not self._times:
             raise MeasurementError("no variant could be built")
-        finalists = sorted(self._times, key=self._times.__getitem__)[:FINALISTS]
+        finalists = self.fastest(FINALISTS)
         self._time(finalists, self._options.pick(9, 3))
         return min(finalists, key=self._times.__getitem__)

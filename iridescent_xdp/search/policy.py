@@ -222,6 +222,11 @@ class Policy(ABC):
         record = self._records.get(variant)
         return len(record.effects) if record else 0
 
+    def finalist(self, variant: Variant) -> bool:
+        """Whether it was measured in a final."""
+        record = self._records.get(variant)
+        return record is not None and record.finalist
+
     def ranking(self) -> list[tuple[Variant, Effect]]:
         """Measured variants, best first; those of the final before all others."""
         known = [(v, e) for v in self._records if (e := self.effect(v)) is not None]

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
+from statistics import median
 
 import numpy as np
 
 from iridescent_xdp.search.policy import WHOLE_SPACE, Policy, Round
 from iridescent_xdp.search.sequential import not_surely_worse
-from iridescent_xdp.search.surrogate import suggest
+from iridescent_xdp.search.surrogate import lasting_gains, most_lasting, suggest
+from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
 
 GENERATION = 24  # above, so many are sampled
 LEAN_SHARE = 0.2  # of few trials, that the first generation takes
 LEAN_ARMS = 3  # then measured together: the model learns from each batch what the next should be
 LEAN_TRIALS = 100  # these are few
+SPARE = 4  # times as many as the finalists are thought of: some may be refused
+VAGUE = 4  # an interval so many times as wide as the median one says little
 LEAST = 0.002  # of the best gain: an improvement that is not worth a trial
 AHEAD = 0.5  # of the interval of a difference: this much better is better
 
@@ -38,10 +42,11 @@ class RacingPolicy(Policy):
         """A generation, halving and climbing, or guessing where trials are few; a final."""
         simpler: list[Variant] = []
         if self._lean():
-            simpler = yield from self._guess_on()
-        else:
-            yield from self._halve(self._generation())
-        if self.space.size > WHOLE_SPACE and not self._lean():
+            yield from self._guess_on()
+            yield from self._lean_final()
+            return
+        yield from self._halve(self._generation())
+        if self.space.size > WHOLE_SPACE:
             incumbent = yield from self._climb()
             simpler = self.simplified(incumbent)
         yield from self.final(simpler)
@@ -51,7 +56,7 @@ class RacingPolicy(Policy):
         limit = self.settings.max_trials
         return self.space.size > WHOLE_SPACE and limit is not None and limit < LEAN_TRIALS
 
-    def _guess_on(self) -> Generator[Round, None, list[Variant]]:
+    def _guess_on(self) -> Iterator[Round]:
         """A small first generation, then what the model expects most of, batch by batch."""
         samples = self.settings.first_samples
         count = max(2, round(LEAN_SHARE * (self.settings.max_trials or LEAN_TRIALS)))
@@ -60,6 +65,9 @@ class RacingPolicy(Policy):
         sampled = self.space.sample(max(2, count - len(seeds)), rng)
         yield Round(variants=[*seeds, *sampled], samples=samples)
         while self.room() > 0:
+            if vague := self._vague()[: min(LEAN_ARMS, self.room())]:
+                yield Round(variants=vague, samples=samples)
+                continue
             known = self.known()
             best = max([0.0, *(effect.value for effect in known.values())])
             guesses = suggest(
@@ -73,7 +81,37 @@ class RacingPolicy(Policy):
             if not guesses:
                 break
             yield Round(variants=guesses, samples=samples)
-        return self.simplified(self.best())
+
+    def _vague(self) -> list[Variant]:
+        """Measured once, in a batch so disturbed that they may still be the best."""
+        known = {v: e for v, e in self.known().items() if self.usable(v)}
+        if not known:
+            return []
+        usual = median(effect.half_width for effect in known.values())
+        best = max(known.values(), key=lambda effect: effect.low)
+        return [
+            arm
+            for arm, effect in known.items()
+            if effect.half_width > VAGUE * usual and effect.high > best.low and self.looks(arm) == 1
+        ]
+
+    def _lean_final(self) -> Iterator[Round]:
+        """What the model expects most of, measured or not."""
+        known, count = self.known(), self.settings.finalists
+        if not known:
+            return
+        wanted = most_lasting(self.space, known, SPARE * count, seed=self.settings.seed)
+        best = [v for v in wanted if v != self.space.generic and self.usable(v)][:count]
+        yield Round(variants=best, samples=self.settings.final_samples, final=True)
+
+    def ranking(self) -> list[tuple[Variant, Effect]]:
+        """As ``Policy.ranking``; where trials are few, finalists by what the model expects."""
+        ranked = super().ranking()
+        finalists = [v for v, _ in ranked if self.finalist(v)]
+        if not self._lean() or not finalists:
+            return ranked
+        gains = lasting_gains(self.space, self.known(), finalists)
+        return sorted(ranked, key=lambda pair: -gains.get(pair[0], -math.inf))
 
     def _generation(self) -> list[Variant]:
         if self.space.size <= WHOLE_SPACE:

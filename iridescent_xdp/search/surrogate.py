@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -146,6 +146,14 @@ class Surrogate:
         """Expected gain and its standard deviation, in ns, of each row."""
         return self._predicted(self.coding.indicator(rows))
 
+    def lasting(self, rows: Codes) -> _Floats:
+        """Expected gain in ns of each row without its own rest: what it should gain once it is
+        loaded again, at another address."""
+        lasting = replace(self.scales, rest=0.0)
+        covariance = lasting.covariance(self.coding.indicator(rows), self._seen)
+        gains: _Floats = covariance @ self._weights
+        return gains
+
     def _predicted(self, wanted: _Floats) -> tuple[_Floats, _Floats]:
         shared = self.scales.covariance(wanted, self._seen)
         variance = self.scales.variance(wanted) - ((shared @ self._inverse) * shared).sum(axis=1)
@@ -210,6 +218,27 @@ def suggest(
         taken.add(variant)
         model.believe(found[0])
     return chosen
+
+
+def lasting_gains(
+    space: Space, known: Mapping[Variant, Effect], arms: Sequence[Variant]
+) -> dict[Variant, float]:
+    """Expected gain in ns of each of ``arms`` once it is loaded again."""
+    coding = Coding(space)
+    gains = Surrogate(coding, _most_telling(known)).lasting(coding.encode(arms))
+    return {arm: float(gain) for arm, gain in zip(arms, gains, strict=True)}
+
+
+def most_lasting(
+    space: Space, known: Mapping[Variant, Effect], count: int, *, seed: int = 0
+) -> list[Variant]:
+    """Variants, measured or not, with the largest expected gains once they are loaded again."""
+    coding = Coding(space)
+    model = Surrogate(coding, _most_telling(known))
+    pool = coding.pool(np.random.default_rng(seed))
+    pool = np.unique(np.concatenate([pool, coding.encode(list(known))]), axis=0)
+    gains = model.lasting(pool)
+    return [coding.decode(pool[i]) for i in np.argsort(-gains, kind="stable")[:count]]
 
 
 def _most_telling(known: Mapping[Variant, Effect]) -> dict[Variant, Effect]:

@@ -8,7 +8,7 @@ import pytest
 
 from iridescent_xdp.search.coding import Coding
 from iridescent_xdp.search.space import Space
-from iridescent_xdp.search.surrogate import Surrogate, suggest
+from iridescent_xdp.search.surrogate import Surrogate, lasting_gains, most_lasting, suggest
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.variant import Variant
 from tests.unit.landscape_model import SPACE_24, SPACE_864, Landscape, space_of
@@ -101,3 +101,17 @@ def test_nothing_is_suggested_without_data_or_choice() -> None:
     assert suggest(SPACE_24, {}, 5) == []
     landscape = Landscape.random(SPACE_24, 1)
     assert suggest(SPACE_24, _known(landscape, list(SPACE_24)), 5) == []
+
+
+def test_a_lucky_address_is_not_expected_to_last() -> None:
+    landscape = Landscape({("p0", 2): 8.0, ("p2", 1): 7.0, ("p5", 1): 6.0, ("p6", 1): -5.0})
+    sampled = SPACE_864.sample(40, np.random.default_rng(3))
+    best = SPACE_864.generic.with_values(p0=2, p2=1, p5=1)
+    lucky = best.with_values(p5=0)
+    known = _known(landscape, [v for v in sampled if v not in (best, lucky)], half=0.5)
+    known[lucky] = Effect(value=23.0, low=22.5, high=23.5, n=10, unit="ns")  # 15, and 8 by luck
+    assert max(known, key=lambda v: known[v].value) == lucky
+    assert lasting_gains(SPACE_864, known, [lucky])[lucky] < 22
+    found = most_lasting(SPACE_864, known, 5)
+    assert len(set(found)) == 5 and lucky not in found
+    assert landscape.gain_ns(found[0]) >= landscape.gain_ns(best) - 0.5
