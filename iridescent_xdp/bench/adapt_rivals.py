@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from statistics import median
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -22,9 +23,8 @@ from iridescent_xdp.bench.adapt_bed import Bed
 from iridescent_xdp.bench.live import MIN_PACKETS, PATIENCE_S
 from iridescent_xdp.bench.results import Options
 from iridescent_xdp.bench.rig import Rig
-from iridescent_xdp.bench.subject_filter import FilterSubject
+from iridescent_xdp.bench.subjects import subjects
 from iridescent_xdp.bench.winner import Hunt
-from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import PointClass, PointKind
 from iridescent_xdp.search.space import Space
@@ -35,6 +35,7 @@ from traffic.scenario import Scenario
 
 RIVAL_ARM = 28  # where their misses are counted: not those of what is live
 TURN_S, SETTLE_S = 0.08, 0.02
+NOTHING: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +80,18 @@ class Rivals:
             self.programs[name] = state.load(insns, "rival", arm=RIVAL_ARM)
 
     def find(self, options: Options) -> None:
-        """The fastest variant of each phase by the stream's clock."""
+        """The fastest variant of each phase by the stream's clock, its hot keys those of the
+        phase."""
+        plan = self._bed.session.controller.plan
+        subject = next(s for s in subjects() if s.name == self._scenario.function)
+        tables = plan.config.tables
         for phase in self._scenario.phases:
-            tables = self._scenario.interface_tables()
-            assert isinstance(tables, FilterTables)
             with (
-                Rig(self._bed.builder, FilterSubject(tables), policy=self._policy()) as rig,
+                Rig(self._bed.builder, subject, tables, policy=self._policy()) as rig,
                 StreamTimer(self._bed.builder, phase.stream()) as timer,
             ):
                 rig.learn(timer)
-                space = possible(rig)
+                space = possible(rig, plan.restrict)
                 hunt = Hunt(rig, timer, options)
                 hunt.walk(space, narrowest(rig, space))
                 best = hunt.best()
@@ -121,15 +124,18 @@ class Rivals:
         self.close()
 
 
-def possible(rig: Rig) -> Space:
-    """Narrowings as the stream allows, everything else free."""
+def possible(rig: Rig, restrict: Mapping[str, tuple[int, ...]] = NOTHING) -> Space:
+    """Narrowings as the stream allows, everything else free but for what the operator fixed."""
     template = rig.function.template
     hopeful = rig.seen.hopeful(template)
     generic = {p.name for p in template.points if p.kind is PointKind.GENERIC}
     return Space(
         points=template.points,
         generic=rig.variant,
-        restrict={name: values for name, values in hopeful.items() if name not in generic},
+        restrict={
+            **{name: values for name, values in hopeful.items() if name not in generic},
+            **restrict,
+        },
         observed={name: values for name, values in hopeful.items() if name in generic},
     )
 

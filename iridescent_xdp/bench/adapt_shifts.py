@@ -140,10 +140,10 @@ def _searching(played: Played, at_ns: int) -> bool:
 def _recall(builder: Builder, options: Options, regrets: Regrets) -> list[Result]:
     """From the event that shows the change to the one that says that the winner is live again.
 
-    The workloads are the first two phases of five_phases; each is played until its winner is
+    The workloads are the two phases of `alternating`; each is played until its winner is
     remembered, then both by turns.
     """
-    scenario = shortened(load_scenario("five_phases"), options)
+    scenario = shortened(load_scenario("alternating"), options)
     case = Case(suite=SUITE, name="alternating")
     one, two = scenario.phases[:2]
     turns = tuple(replace(phase, seconds=TURN_S) for phase in (one, two))

@@ -23,8 +23,8 @@ from traffic.scenario import Phase, Scenario, load_scenario, scenario_names
 from traffic.scenario_changes import tables_after
 
 NEEDED = {
-    "adversarial", "diurnal", "five_phases", "flash_crowd", "hot_set", "ipv6_migration", "steady",
-    "syn_flood", "vlan_appears",
+    "adversarial", "alternating", "diurnal", "five_phases", "flash_crowd", "hot_set",
+    "ipv6_migration", "steady", "syn_flood", "vlan_appears",
 }  # fmt: skip
 HEAD = 'name = "x"\ndescription = "y"\nfunction = "{}"\n'
 PHASE = '[[phase]]\nname = "{}"\nseconds = 1\n'
@@ -124,9 +124,10 @@ def test_shares_of_a_mix_are_in_the_stream() -> None:
         assert sent_share(stream, tagged) == pytest.approx(tags, abs=0.05)
 
 
-def test_rules_that_no_packet_can_match_are_not_aimed_at() -> None:
+def test_rules_that_no_packet_can_match_are_not_aimed_at(tmp_path: Path) -> None:
     """A phase of TCP over IPv4 has nothing else, though rules are for UDP and IPv6 too."""
-    _, tcp, six, *_ = load_scenario("five_phases").phases
+    _, tcp = load_scenario("alternating").phases
+    (six,) = written(tmp_path, "[mix]\nipv6_share = 1.0\n" + PHASE.format("six")).phases
     for packet in by_packet(tcp.stream()):
         assert IP in packet and TCP in packet
     assert all(packet[12:14] == b"\x86\xdd" for packet in six.stream().packets)

@@ -158,7 +158,7 @@ def test_all_mistakes_of_a_file_are_told(tmp_path: Path) -> None:
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="did you mean 'hot_set'"):
         load_scenario("hotset")
-    with pytest.raises(ConfigError, match="there are adversarial, diurnal"):
+    with pytest.raises(ConfigError, match="there are adversarial, alternating"):
         load_scenario("qqq")
     with pytest.raises(ConfigFileError, match="cannot be read"):
         load_scenario("nowhere.toml")
