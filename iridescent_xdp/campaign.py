@@ -69,7 +69,7 @@ class Campaign:
         self._watch = watch
         self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed() or self._moved()
         self.observation = look_and_learn(controller)
-        predicted = predict(self.plan, self.observation)
+        self._predicted = predicted = predict(self.plan, self.observation)
         if predicted:
             controller.events.tell("predicted", predictions=predicted)
         self._killed = list(events)  # before this search writes its own
@@ -110,7 +110,8 @@ class Campaign:
 
     def _first_tries(self) -> list[Variant]:
         """What was live or is remembered, and the most specialized, if it is in the space."""
-        wanted = [*self._seeds, *most_specialized(self.plan, self.space)]
+        corner = most_specialized(self.plan, self.space, self._predicted)
+        wanted = [*self._seeds, *corner]
         return [v for v in dict.fromkeys(wanted) if v in self.space and v != self.plan.generic]
 
     # -- the search ------------------------------------------------------------------------

@@ -106,9 +106,16 @@ def _possible(plan: Plan, name: str, values: tuple[int, ...]) -> tuple[int, ...]
         return tuple(v for v in values if why(generic.with_values(**{name: v})) is None)
 
 
-def most_specialized(plan: Plan, space: Space) -> Sequence[Variant]:
-    """The corner in which every narrowing is as narrow as the traffic allows."""
+def most_specialized(
+    plan: Plan, space: Space, predicted: Sequence[Prediction] = ()
+) -> Sequence[Variant]:
+    """The corner in which every narrowing is as narrow as the traffic allows, with as many hot keys
+    as should gain most."""
     narrow: dict[str, int] = {}
+    hot = _hot_point(plan.template.points)
+    sizes = [p for p in predicted if hot is not None and p.point == hot.name and not p.hopeless]
+    if hot is not None and sizes:
+        narrow[hot.name] = hot.parse(str(max(sizes, key=lambda p: p.gain_ns).value))
     for point in plan.template.points:
         axis = [v for v in space.axes[point.name] if v != point.default]
         if point.point_class is PointClass.NARROWING and axis:

@@ -39,8 +39,11 @@ class RacingPolicy(Policy):
     trial_limit = 400
 
     def rounds(self) -> Iterator[Round]:
-        """A generation, halving and climbing, or guessing where trials are few; a final."""
+        """A generation, halving and climbing; where trials are few the seeds, which may go live at
+        once, and guessing; a final."""
         simpler: list[Variant] = []
+        if self._few_trials() and (seeds := self._seeds()):
+            yield Round(variants=seeds, samples=self.settings.first_samples)
         if self._lean():
             yield from self._guess_on()
             yield from self._lean_final()
@@ -53,17 +56,22 @@ class RacingPolicy(Policy):
 
     def _lean(self) -> bool:
         """Whether trials are too few for halving and climbing."""
+        return self.space.size > WHOLE_SPACE and self._few_trials()
+
+    def _few_trials(self) -> bool:
         limit = self.settings.max_trials
-        return self.space.size > WHOLE_SPACE and limit is not None and limit < LEAN_TRIALS
+        return limit is not None and limit < LEAN_TRIALS
+
+    def _seeds(self) -> list[Variant]:
+        return [variant for variant in self.settings.seeds if variant in self.space]
 
     def _guess_on(self) -> Iterator[Round]:
         """A small first generation, then what the model expects most of, batch by batch."""
         samples = self.settings.first_samples
         count = max(2, round(LEAN_SHARE * (self.settings.max_trials or LEAN_TRIALS)))
-        seeds = [variant for variant in self.settings.seeds if variant in self.space]
         rng = np.random.default_rng(self.settings.seed)
-        sampled = self.space.sample(max(2, count - len(seeds)), rng)
-        yield Round(variants=[*seeds, *sampled], samples=samples)
+        sampled = self.space.sample(max(2, count - len(self._seeds())), rng)
+        yield Round(variants=self._unmeasured(sampled), samples=samples)
         while self.room() > 0:
             if vague := self._vague()[: min(LEAN_ARMS, self.room())]:
                 yield Round(variants=vague, samples=samples)
@@ -114,9 +122,11 @@ class RacingPolicy(Policy):
         return sorted(ranked, key=lambda pair: -gains.get(pair[0], -math.inf))
 
     def _generation(self) -> list[Variant]:
+        seeds = self._seeds()
         if self.space.size <= WHOLE_SPACE:
-            return list(self.space)
-        seeds = [variant for variant in self.settings.seeds if variant in self.space]
+            rest = [v for v in self.space if v not in seeds]
+            order = np.random.default_rng(self.settings.seed).permutation(len(rest))
+            return [*seeds, *(rest[int(place)] for place in order)]
         longest = max(map(len, self.space.axes.values()))
         sampled = self.space.sample(
             max(GENERATION - len(seeds), longest), np.random.default_rng(self.settings.seed)
@@ -125,7 +135,7 @@ class RacingPolicy(Policy):
 
     def _halve(self, arms: list[Variant]) -> Iterator[Round]:
         samples = self.settings.first_samples
-        yield Round(variants=arms, samples=samples)
+        yield Round(variants=self._unmeasured(arms), samples=samples)
         arms = self._survivors(arms)
         while len(arms) > self.settings.finalists and 2 * samples < self.settings.final_samples:
             samples *= 2
