@@ -10,8 +10,8 @@
  *
  * Hot flows and the flow cache hold only flows that the connection table gives the backend that
  * the ring gives them too. So a SYN, or an entry that was evicted, cannot make them wrong while
- * the tables stay as they are. One in TOUCH_EVERY packets still looks into the table, so that the
- * flow is not evicted there as if it were idle.
+ * the tables stay as they are. One in TOUCH_EVERY packets is left to the generic variant all the
+ * same, so that the flow is not evicted there as if it were idle; and so are ICMP and fragments.
  */
 #include "iridescent.h"
 #include "l4lb_cache.h"
@@ -107,11 +107,8 @@ static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *
 {
 	int gue = uses_gue(backend->gue);
 
-	if (p->six)
-		return gue ? encapsulate6(ctx, p, backend, true, port) :
-			     encapsulate6(ctx, p, backend, false, port);
-	return gue ? encapsulate4(ctx, p, backend, true, port) :
-		     encapsulate4(ctx, p, backend, false, port);
+	return p->six ? encapsulate6(ctx, p, backend, gue, port) :
+			encapsulate4(ctx, p, backend, gue, port);
 }
 
 static __always_inline __u32 gue_port(__u64 hash)
@@ -119,55 +116,78 @@ static __always_inline __u32 gue_port(__u64 hash)
 	return GUE_SOURCE_FIRST | (hash & 0x3fff);
 }
 
-/* `skipped`: the connection table was not asked. */
-static __always_inline __u32 send(struct xdp_md *ctx, const struct packet *p, __u32 number,
-				  __u32 port, int skipped, __u32 cpu, __u32 bytes)
+/* Whether it is time that a packet asks the tables, though its backend is known. */
+static __always_inline int is_due(const struct backend_hits *counts, __u32 number)
 {
+	const struct hits *hits = counts->backends;
+
+	return !((hits[number & (MAX_BACKENDS - 1)].packets + 1) % TOUCH_EVERY);
+}
+
+/* Where a packet goes. `skipped`: the tables were not asked, nor whether it is too big. */
+struct way {
+	__u32 backend;
+	__u32 port; /* GUE's source port */
+	int skipped;
+};
+
+static __always_inline __u32 send(struct xdp_md *ctx, const struct packet *p,
+				  const struct way *way, struct backend_hits *counts, __u32 bytes)
+{
+	__u32 number = way->backend;
 	const struct backend *backend = bpf_map_lookup_elem(MAP(backends), &number);
-	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
-	struct hits *hits;
 
 	if (!backend || !counts)
 		return DECIDE(SLOT_NO_BACKEND, XDP_DROP);
-	if (skipped && is_too_big(p, backend->gue))
+	if (way->skipped && is_too_big(p, backend->gue))
 		return DECIDE(SLOT_TOO_BIG, XDP_PASS);
-	if (!encapsulate(ctx, p, backend, port))
+	if (!encapsulate(ctx, p, backend, way->port))
 		return DECIDE(SLOT_NO_HEADROOM, XDP_DROP);
-	hits = &counts->backends[number & (MAX_BACKENDS - 1)];
-	add_hits(hits, bytes);
-	if (skipped && !(hits->packets % TOUCH_EVERY)) {
-		const struct flow_key key = flow_of(p);
-
-		if (!bpf_map_lookup_elem(MAP(connections), &key))
-			connect(&key, number);
-	}
+	add_hits(&counts->backends[way->backend & (MAX_BACKENDS - 1)], bytes);
 	return GO_ON;
+}
+
+/* Whether the flow is a hot one; then its way is known. */
+static __always_inline int find_hot(const struct packet *p, struct way *way)
+{
+	const struct flow_key key = flow_of(p);
+	__u32 found;
+
+	if (!SPEC_ASKED_HOT(hot_flows, hot_backends, &key, &found))
+		return false;
+	way->backend = found & 0xffff;
+	way->port = found >> 16;
+	return true;
 }
 
 static __always_inline __u32 forward(struct xdp_md *ctx, const struct packet *p, __u32 bytes)
 {
-	__u64 epoch = flow_cache ? *MAP_VALUE(epoch) : 0, hash;
-	__u32 cpu = bpf_get_smp_processor_id(), found;
+	__u64 epoch = flow_cache ? *MAP_VALUE(epoch) : 0, hash = 0;
+	__u32 cpu = bpf_get_smp_processor_id(), missed;
+	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
 	struct cached_flow *place = NULL;
+	struct way way;
 
-	if (hot_flows && p->kind == KIND_FLOW) {
-		const struct flow_key key = flow_of(p);
-
-		found = hot_backends(&key);
-		if (found != SPEC_NOT_HOT)
-			return send(ctx, p, found & 0xffff, found >> 16, true, cpu, bytes);
-		SPEC_COUNT_MISS(hot_flows);
+	way.skipped = p->kind == KIND_FLOW && find_hot(p, &way);
+	if (!way.skipped) {
+		hash = flow_hash(p->source, p->ports, p->six);
+		way.port = gue_port(hash);
+		if (flow_cache && p->kind == KIND_FLOW)
+			place = cache_place(cpu, hash);
+		way.skipped = place && is_cached(place, p, epoch);
+		if (way.skipped)
+			way.backend = place->backend;
 	}
-	hash = flow_hash(p->source, p->ports, p->six);
-	if (flow_cache && p->kind == KIND_FLOW) {
-		place = cache_place(cpu, hash);
-		if (place && is_cached(place, p, epoch))
-			return send(ctx, p, place->backend, gue_port(hash), true, cpu, bytes);
+	if (way.skipped) {
+		missed = SPEC_RARE(counts && is_due(counts, way.backend));
+		if (missed)
+			return missed;
+	} else {
+		way.backend = balance(p, hash, place, epoch);
+		if (way.backend & GO_ON)
+			return way.backend & ~GO_ON;
 	}
-	found = balance(p, hash, place, epoch);
-	if (found & GO_ON)
-		return found & ~GO_ON;
-	return send(ctx, p, found, gue_port(hash), false, cpu, bytes);
+	return send(ctx, p, &way, counts, bytes);
 }
 
 static __always_inline int l4lb(struct xdp_md *ctx)
@@ -177,6 +197,8 @@ static __always_inline int l4lb(struct xdp_md *ctx)
 	struct packet p = {};
 	__u32 status = parse(&at, &p);
 
+	if (status == GO_ON)
+		status = SPEC_RARE(p.kind != KIND_FLOW) ?: GO_ON;
 	if (status == GO_ON && p.kind == KIND_ICMP)
 		status = handle_icmp(ctx, &at, &p);
 	if (status == GO_ON)

@@ -71,7 +71,7 @@ def scene(ends: Ends, mode: str = "native") -> Scene:
         function="l4lb",
         site=site,
         cases=tuple(_cases(ends)),
-        narrow={"ipv6": 0, "no_ip_options": 1, "only_protocol": 6},
+        narrow={"ipv6": 0, "no_ip_options": 1},
     )
 
 

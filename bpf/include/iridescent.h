@@ -120,6 +120,10 @@
 		const __u32 name##__has = !!(has);                                             \
 		SPEC_GUARD(name, name##__has, name##__has);                                    \
 	})
+/* The same for packets that come seldom: only the generic variant has code for them, others are
+ * smaller without. No assumption, so nothing is counted. */
+#define SPEC_RARE_BIT	SPEC_POINTS
+#define SPEC_RARE(rare) (!spec_whole && (rare) ? SPEC_MISS_BIT | SPEC_RARE_BIT : 0)
 /*
  * Hot keys in one line: `if (SPEC_FOUND_HOT(count, table, &key, &result))`. Notes the key, and asks
  * the SPEC_HOT function `table` unless the point `count` is 0; a miss is counted there. _IN asks
@@ -130,6 +134,11 @@
 #define SPEC_FOUND_HOT_IN(look_up, count, table, key, result)                                  \
 	({                                                                                     \
 		SPEC_OBSERVE_KEY(table, key);                                                  \
+		SPEC_ASKED_HOT(count, look_up, key, result);                                   \
+	})
+/* The same for keys that are noted elsewhere. */
+#define SPEC_ASKED_HOT(count, look_up, key, result)                                            \
+	({                                                                                     \
 		*(result) = count ? look_up(key) : SPEC_NOT_HOT;                               \
 		if (count && *(result) == SPEC_NOT_HOT)                                        \
 			SPEC_COUNT_MISS(count);                                                \

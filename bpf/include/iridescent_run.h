@@ -29,6 +29,7 @@ enum spec_roles {
 	ROLE_OBSERVE,  /* notes the values that points could take */
 };
 SPEC_CONSTANT(spec_role, "spec:role");
+SPEC_CONSTANT(spec_whole, "spec:role"); /* 1: no point differs from generic but policy */
 
 SPEC_RANGE(policy, sample_shift, 1, 0, 12,
 	   "while a variant is measured, one packet in 2^n is timed");
@@ -108,7 +109,7 @@ static __always_inline void spec_sample(struct arm_stats *arm, __u64 began_ns, i
 	}
 }
 
-/* Count a guard's miss and continue in the generic code, which decides about the packet. */
+/* Continue in the generic code, which decides about the packet; a guard's miss is counted. */
 static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 {
 	__u32 point = missed & (SPEC_POINTS - 1), zero = 0, number = SPEC_ARM;
@@ -116,7 +117,8 @@ static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 	struct carry *carry = bpf_map_lookup_elem(MAP(carry), &zero);
 
 	if (arm && carry) {
-		arm->misses[point]++;
+		if (!(missed & SPEC_RARE_BIT))
+			arm->misses[point]++;
 		carry->arm = number + 1;
 		carry->began_ns = spec_role == ROLE_ARM ? arm->began_ns : 0;
 	}

@@ -131,15 +131,28 @@ static __always_inline int is_icmp_error(int six, __u8 type)
 	return type == 3 || type == 11 || type == 12;
 }
 
-/* The MAC addresses: to the gateway, from whom the frame came to. */
-static __always_inline void write_ethernet(void *data, const void *old, __u64 gateway, __u16 type)
+/* Makes room for an outer IP header, and UDP's if `gue`; the new frame's first byte, or NULL. */
+static __always_inline void *make_room(struct xdp_md *ctx, const __u32 ip_bytes, int gue,
+				       __u64 gateway, __u16 type)
 {
-	__u16 own_first = *(const __u16 *)old;
-	__u32 own_last = *(const __u32 *)(old + 2);
+	const __u32 most = ETHERNET_BYTES + ip_bytes + UDP_BYTES; /* an inner header follows */
+	void *data = (void *)(long)ctx->data;
+	__u16 own_first;
+	__u32 own_last;
 
-	*(__u64 *)data = gateway | (__u64)own_first << 48;
-	*(__u32 *)(data + 8) = own_last;
+	if (data + ETHERNET_BYTES > (void *)(long)ctx->data_end)
+		return NULL;
+	own_first = *(const __u16 *)data;
+	own_last = *(const __u32 *)(data + 2);
+	if (bpf_xdp_adjust_head(ctx, gue ? -(int)(ip_bytes + UDP_BYTES) : -(int)ip_bytes))
+		return NULL;
+	data = (void *)(long)ctx->data;
+	if (data + most > (void *)(long)ctx->data_end)
+		return NULL;
+	*(__u64 *)data = gateway | (__u64)own_first << 48; /* to the gateway, */
+	*(__u32 *)(data + 8) = own_last; /* from whom the frame came to */
 	*(__u16 *)(data + 12) = net16(type);
+	return data + ETHERNET_BYTES;
 }
 
 static __always_inline void write_udp(void *to, __u32 port, __u32 inner)
@@ -151,19 +164,13 @@ static __always_inline void write_udp(void *to, __u32 port, __u32 inner)
 static __always_inline int encapsulate4(struct xdp_md *ctx, const struct packet *p,
 					const struct backend *backend, int gue, __u32 port)
 {
-	const __u32 overhead = overhead_of(false, gue);
-	__u32 tos = p->first & 0xff00, length = net16(p->length + overhead); /* as in memory */
-	__u32 sum = backend->header_sum + tos + length;
-	struct ipv4_header *ip;
-	void *data;
+	__u32 length = net16(p->length + overhead_of(false, gue)); /* as in memory */
+	__u32 tos = p->first & 0xff00, sum = backend->header_sum + tos + length;
+	struct ipv4_header *ip =
+		make_room(ctx, sizeof(*ip), gue, backend->gateway, ETHERTYPE_IPV4);
 
-	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
+	if (!ip)
 		return false;
-	data = (void *)(long)ctx->data;
-	if (data + overhead + ETHERNET_BYTES > (void *)(long)ctx->data_end)
-		return false;
-	write_ethernet(data, data + overhead, backend->gateway, ETHERTYPE_IPV4);
-	ip = data + ETHERNET_BYTES;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = ~((sum & 0xffff) + (sum >> 16));
 	*(__u32 *)ip = 0x45 | tos | length << 16;
@@ -179,18 +186,12 @@ static __always_inline int encapsulate4(struct xdp_md *ctx, const struct packet 
 static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet *p,
 					const struct backend *backend, int gue, __u32 port)
 {
-	const __u32 overhead = overhead_of(true, gue);
 	__u32 payload = p->length + (gue ? UDP_BYTES : 0);
-	struct ipv6_header *ip;
-	void *data;
+	struct ipv6_header *ip =
+		make_room(ctx, sizeof(*ip), gue, backend->gateway, ETHERTYPE_IPV6);
 
-	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
+	if (!ip)
 		return false;
-	data = (void *)(long)ctx->data;
-	if (data + overhead + ETHERNET_BYTES > (void *)(long)ctx->data_end)
-		return false;
-	write_ethernet(data, data + overhead, backend->gateway, ETHERTYPE_IPV6);
-	ip = data + ETHERNET_BYTES;
 	*(__u32 *)ip = p->first; /* traffic class and flow label are the inner ones */
 	*(__u32 *)&ip->payload_length =
 		net32(payload << 16 | (gue ? PROTOCOL_UDP : PROTOCOL_IPV6) << 8 | OUTER_HOPS);

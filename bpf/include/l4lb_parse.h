@@ -8,15 +8,11 @@
 
 #define NO_SERVICE 0xffffffffu
 
-/* Parsers and look-ups return GO_ON, a decision, or SPEC_MISSED(point). */
+/* Parsers and look-ups return GO_ON, a decision, or SPEC_MISSED(point), or SPEC_RARE. */
 #define GO_ON 0x40000000u
 
 static __always_inline __u32 parse_transport(struct cursor *at, struct packet *p)
 {
-	__u32 missed = SPEC_ONLY(only_protocol, p->protocol, "the one IP protocol that packets have");
-
-	if (missed)
-		return missed;
 	if (p->kind == KIND_FRAGMENT)
 		return GO_ON;
 	if (p->protocol == PROTOCOL_TCP) {
@@ -120,7 +116,7 @@ static __always_inline __u32 find_service(const struct packet *p)
 	struct service_key key = service_of(p);
 	const __u32 *number;
 
-	if (service_layout == SERVICES_COMPILED)
+	if (service_layout == SERVICES_COMPILED && !key.wide)
 		return services_compiled(&key);
 	number = bpf_map_lookup_elem(MAP(services), &key);
 	return number ? *number : NO_SERVICE;

@@ -160,10 +160,11 @@ def service_keys(numbers: Mapping[ServiceId, int]) -> dict[ServiceKey, int]:
 
 
 def services_node(keys: Mapping[ServiceKey, int]) -> Node:
-    """Code for ``services_compiled``."""
+    """Code for ``services_compiled``, which is asked for flows; the map has what is ``wide``."""
     entries: dict[int, list[tuple[Mapping[Field, int], int]]] = {4: [], 6: []}
     for key, number in keys.items():
-        entries[key.address.version].append(_service_key(key, number))
+        if not key.wide:
+            entries[key.address.version].append(_service_key(key, number))
     four, six = (exact_keys(entries[version], NO_SERVICE) for version in (4, 6))
     return _by_family(four, six, NO_SERVICE)
 
@@ -171,7 +172,7 @@ def services_node(keys: Mapping[ServiceKey, int]) -> Node:
 def _service_key(key: ServiceKey, number: int) -> tuple[Mapping[Field, int], int]:
     fields = {Field("port"): key.port}
     fields |= dict(_address_fields("destination", key.address))
-    fields |= {Field("protocol"): key.protocol, Field("wide"): int(key.wide)}
+    fields |= {Field("protocol"): key.protocol}
     return fields, number
 
 

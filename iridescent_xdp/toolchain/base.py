@@ -46,8 +46,14 @@ class Request:
     tables_digest: str = ""
 
     def constants(self) -> dict[str, int]:
-        """The value of every point, and the role."""
-        return {"spec_role": int(self.role), **dict(self.variant.values)}
+        """Everything that is constant in the program: its job, and the value of every point."""
+        return {**self.job(), **dict(self.variant.values)}
+
+    def job(self) -> dict[str, int]:
+        """The role, and whether code for rare packets is in it: it is in generic code only."""
+        searched = [point for point in self.template.points if point.searched]
+        whole = all(self.variant[point.name] == point.default for point in searched)
+        return {"spec_role": int(self.role), "spec_whole": int(whole)}
 
     def defines(self) -> dict[str, int]:
         """What is the same for all variants of the template."""

@@ -2,9 +2,9 @@
 """LLVM in the process: clang once per template, then constants are linked in per variant.
 
 The template's bitcode (optimization passes off) comes with the package, or is made by clang and
-kept on disk by content digest; it is inlined and simplified once per process. Per variant a small
-module defines the point constants; it is linked in, everything but the entry becomes internal, and
-the O2 pipeline folds what can be folded.
+kept on disk by content digest; it is inlined and simplified once per process for each job that a
+program can have (``Request.job``). Per variant a small module defines the point constants; it is
+linked in, everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
@@ -16,7 +16,7 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,11 +33,11 @@ from iridescent_xdp.toolchain.cache import cache_directory, store
 from iridescent_xdp.toolchain.tables import bodies, codes, embedded
 
 TRIPLE, CPU = "bpfel", "v3"
-# Once per template, what does not need the constants, so that a variant's O2 finds less to do.
+# Once per template and job, what does not need the constants, so that O2 finds less to do.
 # Jumps are threaded before simplify_cfg can make selects of them, which the verifier follows badly;
 # instruction_combine here would do the same.
 PREPARE = (
-    *("always_inliner", "global_dead_code_eliminate", "sroa"),
+    *("ipsccp", "always_inliner", "global_dead_code_eliminate", "sroa", "ipsccp"),
     *("jump_threading", "simplify_cfg"),
 )
 FOLD = ("ipsccp", "simplify_cfg")  # per variant: dead branches go before anything looks at them
@@ -104,7 +104,7 @@ class LlvmToolchain(Toolchain):
         """Link the constants in, optimize, take the instructions out of the object."""
         try:
             module = self._template_module(request).clone()
-            module.link_in(llvm.parse_assembly(_constants_ir(request.constants())))
+            module.link_in(llvm.parse_assembly(_constants_ir(request.variant.values)))
             tables = embedded(request)
             for name, table in tables.items():
                 module.link_in(llvm.parse_assembly(table.ir(function=name)))
@@ -122,14 +122,16 @@ class LlvmToolchain(Toolchain):
             raise ToolchainError(f"LLVM refuses template '{name}': {error}") from error
 
     def _template_module(self, request: Request) -> llvm.ModuleRef:
-        digest = source_digest(request.template.path)
-        if digest not in self._modules:
+        job = _constants_ir(request.job().items())
+        key = f"{source_digest(request.template.path)} {job}"
+        if key not in self._modules:
             module = llvm.parse_bitcode(template_bitcode(request))
             module.triple = TRIPLE
+            module.link_in(llvm.parse_assembly(job))
             _internalize(module)
             self._passes(module, PREPARE)
-            self._modules[digest] = module
-        return self._modules[digest]
+            self._modules[key] = module
+        return self._modules[key]
 
     def _builder(self) -> llvm.PassBuilder:
         options = llvm.create_pipeline_tuning_options(speed_level=2)
@@ -183,8 +185,8 @@ def clang_bitcode(request: Request) -> bytes:
     return run.stdout
 
 
-def _constants_ir(constants: Mapping[str, int]) -> str:
-    lines = [f"@{name} = constant i32 {value}" for name, value in constants.items()]
+def _constants_ir(constants: Iterable[tuple[str, int]]) -> str:
+    lines = [f"@{name} = constant i32 {value}" for name, value in constants]
     return "\n".join(lines) + "\n"
 
 

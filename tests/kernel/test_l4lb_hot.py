@@ -7,12 +7,14 @@ from contextlib import closing
 from ipaddress import ip_address
 
 import pytest
+from scapy.layers.inet import ICMP, IP
 
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.functions.l4lb import L4lbFunction
 from iridescent_xdp.functions.l4lb_flows import Flow
 from iridescent_xdp.functions.l4lb_tables import Backend, SetBackend
 from iridescent_xdp.preflight import Preflight, Sandbox
+from iridescent_xdp.switchboard import FALLBACK
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 from tests.kernel.fixtures import generic_of
@@ -22,6 +24,7 @@ from tests.kernel.test_l4lb_model import corner_rows, l4lb_function, learn
 from tests.unit.l4lb_model import Balancer
 
 TOUCH_EVERY = 128  # of bpf/include/l4lb_tables.h
+XDP_ABORTED, XDP_TX = 0, 3
 __all__ = ["llvm", "made"]  # fixtures
 
 
@@ -51,6 +54,30 @@ def test_a_flow_that_was_evicted_comes_back_to_the_table(
         for _ in range(TOUCH_EVERY):
             program.run(data)
     assert sandbox.state["connections"].contents() == before
+
+
+@pytest.mark.parametrize("role", [Role.STEADY, Role.ARM], ids=lambda role: role.name)
+def test_rare_packets_are_left_to_the_generic_variant(
+    llvm: Builder, made: tuple[Sandbox, L4lbFunction], role: Role
+) -> None:
+    """An echo request is answered by the code behind, and is no guard's miss."""
+    sandbox, function = made
+    (flow,) = packets(1)
+    service = ip_address(flow[30:34])
+    echo = flow[:14] + bytes(IP(src="10.3.3.3", dst=str(service)) / ICMP() / b"echo")
+    answered = sandbox.generic.run(echo)
+    assert answered.verdict == XDP_TX and answered.data != echo
+    insns = llvm.variant(function, specialized(function, ipv6=0), role)
+    slots = sandbox.state["slots"]
+    with sandbox.state.load(insns, "narrow", arm=3) as program:
+        run = program.run(echo)
+        assert (run.verdict, run.data) == (answered.verdict, answered.data)
+        slots.delete(FALLBACK)
+        assert program.run(echo).verdict == XDP_ABORTED  # nobody but the generic variant does it
+        assert program.run(flow).verdict == XDP_TX
+        slots.write(FALLBACK, sandbox.generic.fd.to_bytes(4, "little"))
+    rows = sandbox.state["arm_stats"].read()
+    assert rows is not None and not rows["misses"].sum()
 
 
 def test_hot_flows_are_those_that_table_and_ring_agree_about(

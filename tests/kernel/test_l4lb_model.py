@@ -54,7 +54,6 @@ def corner_rows(name: str, count: int) -> list[dict[str, int]]:
     axes = {
         "ipv6": (1, 0),
         "no_ip_options": (0, 1),
-        "only_protocol": (0, 6),
         "service_layout": (0, 1),
         "hot_flows": (0, 2, 7),
         "flow_cache": (0, 1),

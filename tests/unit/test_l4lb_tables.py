@@ -156,10 +156,10 @@ def test_services_as_code() -> None:
     numbers = {TLS: 0, WEB: 1, DNS: 2}
     node = services_node(service_keys(numbers))
 
-    def found(address: str, port: int, protocol: int, wide: int = 0) -> int:
+    def found(address: str, port: int, protocol: int) -> int:
         host = ip_address(address)
         raw = host.packed.ljust(16, b"\0")
-        key = {Field("family"): host.version, Field("port"): port, Field("wide"): wide}
+        key = {Field("family"): host.version, Field("port"): port}
         key[Field("protocol")] = protocol
         for word in range(4):
             key[Field("destination", word)] = int.from_bytes(raw[4 * word : 4 * word + 4])
@@ -172,8 +172,6 @@ def test_services_as_code() -> None:
         NO_SERVICE,
     ]
     assert found("192.0.2.80", 80, 17) == NO_SERVICE
-    assert found("192.0.2.80", 0, 6, wide=1) == 1  # the lowest port's
-    assert found("192.0.2.80", 0, 17, wide=1) == NO_SERVICE
-    assert found("192.0.2.80", 0, 1, wide=1) != NO_SERVICE  # ICMP
-    assert found("2001:db8::53", 53, 17) == found("2001:db8::53", 0, 58, wide=1) == 2
+    assert found("192.0.2.80", 0, 1) == NO_SERVICE  # ICMP asks the map
+    assert found("2001:db8::53", 53, 17) == 2
     assert found("2001:db8::54", 53, 17) == NO_SERVICE
