@@ -25,7 +25,7 @@ from iridescent_xdp.statistics import CONFIDENCE, Effect
 from traffic.scenario import Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE, AFTER, AROUND = (6, 1), (10, 2), 16  # rounds of the references; in the short form
+BEFORE, AFTER, AROUND = (6, 1), (8, 2), 16  # rounds of the references; in the short form
 DRAWS = (2000, 100)
 IN_THE_TRIE: Points = {  # and hot keys compiled in: what never changes holds those of its time
     "lookup": ("trie",),
