@@ -17,7 +17,11 @@ set +a
 # wire NAMESPACE NAME MAC: the NIC with this address goes there under this name, up and silent
 wire() {
 	local at
-	at=$(grep -l "$3" /sys/class/net/*/address | cut -d / -f 5)
+	for _ in $(seq 300); do # its driver may still be on its way
+		at=$(grep -l "$3" /sys/class/net/*/address | cut -d / -f 5)
+		[ -z "$at" ] || break
+		sleep 0.2
+	done
 	[ -n "$at" ] || {
 		echo "iridescent-vm: no NIC with address $3" >&2
 		exit 9
