@@ -39,11 +39,11 @@ class RacingPolicy(Policy):
     trial_limit = 400
 
     def rounds(self) -> Iterator[Round]:
-        """A generation, halving and climbing; where trials are few the seeds, which may go live at
-        once, and guessing; a final."""
+        """The seeds, which may go live at once, unless one batch has room for all; a generation,
+        halving and climbing, or guessing where trials are few; a final."""
         simpler: list[Variant] = []
-        if self._few_trials() and (seeds := self._seeds()):
-            yield Round(variants=seeds, samples=self.settings.first_samples)
+        if self.space.size > self.settings.max_arms + 1:
+            yield Round(variants=self._seeds(), samples=self.settings.first_samples)
         if self._lean():
             yield from self._guess_on()
             yield from self._lean_final()
@@ -56,11 +56,8 @@ class RacingPolicy(Policy):
 
     def _lean(self) -> bool:
         """Whether trials are too few for halving and climbing."""
-        return self.space.size > WHOLE_SPACE and self._few_trials()
-
-    def _few_trials(self) -> bool:
         limit = self.settings.max_trials
-        return limit is not None and limit < LEAN_TRIALS
+        return self.space.size > WHOLE_SPACE and limit is not None and limit < LEAN_TRIALS
 
     def _seeds(self) -> list[Variant]:
         return [variant for variant in self.settings.seeds if variant in self.space]

@@ -67,13 +67,22 @@ def test_seeds_are_in_the_first_generation_if_the_space_allows() -> None:
 
 
 @pytest.mark.parametrize("space", [SPACE_24, SPACE_864], ids=["24", "864"])
-def test_where_trials_are_few_seeds_are_a_batch_of_their_own(space: Space) -> None:
+def test_seeds_are_a_batch_of_their_own(space: Space) -> None:
     seeds = [_variant(space, p1=1, p2=1), _variant(space, p0=2, p3=1)]
     policy = RacingPolicy(space, SearchSettings(seeds=seeds, max_trials=28))
     batches = run(policy, Landscape.random(space, 0).measure)
     assert [t.variant for t in batches[0]] == seeds
     assert len(batches[1]) > 1
     assert set(seeds).isdisjoint(t.variant for t in batches[1]), "they are known already"
+
+
+def test_what_fits_into_one_batch_is_one() -> None:
+    space = space_of(2, 2, 2)
+    seeds = [_variant(space, p1=1, p2=1)]
+    batches = run(
+        RacingPolicy(space, SearchSettings(seeds=seeds)), Landscape.random(space, 0).measure
+    )
+    assert len(batches[0]) == 7
 
 
 def test_the_first_generation_covers_every_value() -> None:
