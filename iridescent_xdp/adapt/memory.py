@@ -26,7 +26,7 @@ from iridescent_xdp.variant import Variant
 
 SCHEMA = 1  # of the file; another one counts as damaged
 ROWS = 256  # remembered at most, of all contexts; the oldest go
-SAME = 0.05  # Hellinger distance beyond noise up to which two signatures are one workload,
+SAME = 0.1  # Hellinger distance beyond noise up to which two signatures are one workload,
 SAME_NOISE = 4.0  # or standard deviations of noise: a single look cannot tell them apart then
 ENOUGH_PACKETS = 400  # below, everything is like everything
 
