@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * observer: stands in slot 0 before a search. It keeps the head of one packet in 2^observe_shift
- * and sends that packet through the observing build of the generic code (slot 2), which notes
- * the values points could take; all other packets go to the generic code at once.
+ * observer: hangs on the interface before a search. It sends one packet in 2^observe_shift through
+ * the observing build of the generic code (slot 2), which notes the values points could take, and
+ * keeps the heads of the first of these; all other packets go to the generic code at once.
  * State: heads, per CPU, read by the controller for the preflight corpus.
  */
 #include "iridescent.h"
@@ -22,8 +22,9 @@ MAP_PERCPU_ARRAY(observed, __u64, 1, "packets that passed by on this CPU");
 
 static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
 {
-	__u32 place = (count >> observe_shift) & (HEADS - 1);
-	struct head *head = bpf_map_lookup_elem(MAP(heads), &place);
+	__u64 number = count >> observe_shift;
+	__u32 place = number;
+	struct head *head = number < HEADS ? bpf_map_lookup_elem(MAP(heads), &place) : NULL;
 	__u32 length = ctx->data_end - ctx->data;
 	__u64 bytes = length < HEAD_BYTES ? length : HEAD_BYTES;
 

@@ -48,7 +48,8 @@ def _look(controller: Controller) -> Observation:
     while True:
         template, insns = controller.builder.helper("observer", observe_shift=shift)
         observer = controller.arm_programs.load(insns, "observer", template=template)
-        seen = observe(controller.board, observer, observing, controller.live, seconds=seconds)
+        board, held_by = controller.board, controller.held_by
+        seen = observe(board, observer, observing, held_by, seconds=seconds)
         if not shift or not seen.packets or seen.packets >> shift >= ENOUGH_LOOKS:
             return seen
         shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from iridescent_xdp.builder import Builder
@@ -220,6 +221,23 @@ class LiveCode:
             self.board.through_root()
             version = function.version
         return lambda: function.version != version
+
+    @contextmanager
+    def held_by(self, program: Program) -> Iterator[None]:
+        """During a search: the link holds ``program``, which sends packets on, not the root.
+
+        Should tables change meanwhile, the generic code takes the link, and keeps it.
+        """
+        with self.lock:
+            self.remember(program, self.live_variant)
+            if self.board.held is self.board.root:
+                self.board.direct(program)
+        try:
+            yield
+        finally:
+            with self.lock:
+                if self.board.held is program:
+                    self.board.through_root()
 
     def end_search(self) -> None:
         """What is live is on the link and in the slots, whatever the search left there."""

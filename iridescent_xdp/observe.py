@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.state import State
-from iridescent_xdp.switchboard import ENTRY, OBSERVING, Switchboard
+from iridescent_xdp.switchboard import OBSERVING, Switchboard
 from iridescent_xdp.template import Template
 
 HOPELESS_MISS_SHARE = 0.1  # a narrowing that sends more packets than this back is not tried
@@ -65,21 +66,18 @@ def observe(
     board: Switchboard,
     observer: Program,
     observing: Program,
-    live: Program,
+    held_by: Callable[[Program], AbstractContextManager[None]],
     *,
     seconds: float,
 ) -> Observation:
-    """Put the observer into slot 0 for ``seconds``; the generic code decides meanwhile."""
+    """Let the link hold the observer for ``seconds``; the generic code decides meanwhile."""
     state = board.state
     state["observations"].clear()
     state["observed_keys"].clear()
     state["observed"].zero()
     board.put(OBSERVING, observing)
-    board.put(ENTRY, observer)
-    try:
+    with held_by(observer):
         time.sleep(seconds)
-    finally:
-        board.put(ENTRY, live)
     seen = state["observed"].read()
     packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
     return Observation(

@@ -152,7 +152,7 @@ class Switchboard:
         self._hold(self.root)
 
     def direct(self, program: Program) -> None:
-        """The link holds ``program`` itself, which also is in slot 0. Raises AttachError."""
+        """The link holds ``program`` itself; slot 0 is not asked. Raises AttachError."""
         self._hold(program)
 
     def _hold(self, program: Program) -> None:

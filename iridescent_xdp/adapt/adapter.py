@@ -235,8 +235,8 @@ class Adapter:
         return self._due.reason
 
     def may_search(self) -> bool:
-        """Whether a search is due and allowed now, and the memory was asked often enough."""
-        return not (self._asks and self.winners.any) and self._due.may_begin()
+        """Whether a search is due and allowed now."""
+        return self._due.may_begin()
 
     def begins(self) -> str:
         """A search begins; returns why."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What it costs to look at the traffic before a search, and to time arms during one.
 
-*Looking*: the root, the observer behind it, and the generic program; one packet in 2^observe_shift
-goes through the observing build, which notes values and keys. *Timing*: the generic program as an
-arm, which counts all packets and times one in 2^sample_shift. Both against the generic program
-alone, and both end with the search: the steady state has none of it.
+*Looking*: the observer, and the generic program behind it; one packet in 2^observe_shift goes
+through the observing build, which notes values and keys. *Timing*: the generic program as an arm,
+which counts all packets and times one in 2^sample_shift. Both against the generic program alone,
+and both end with the search: the steady state has none of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.state import State
 from iridescent_xdp.statistics import ratio
-from iridescent_xdp.switchboard import ENTRY, OBSERVING
+from iridescent_xdp.switchboard import OBSERVING
 from iridescent_xdp.toolchain.base import Role
 from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
@@ -53,7 +53,7 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
 
 @contextmanager
 def _looking(rig: Rig, shift: int) -> Iterator[Program]:
-    """The root, with the observer in slot 0 and the observing build where it looks for it."""
+    """The observer, with the observing build where it looks for it."""
     template, insns = rig.builder.helper("observer", observe_shift=shift)
     with ExitStack() as stack:
         helper = State.create(template)
@@ -63,8 +63,7 @@ def _looking(rig: Rig, shift: int) -> Iterator[Program]:
         code = rig.builder.variant(rig.function, rig.variant, Role.OBSERVE)
         observing = stack.enter_context(rig.place(code, "bench_observing"))
         rig.enter(observing, OBSERVING)
-        rig.enter(observer, ENTRY)
-        yield rig.root()
+        yield observer
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _adapt(adapter: Adapter, controller: Controller, until: Callable[[], bool]) 
     deadline = time.monotonic() + LONG_S
     while not until() and time.monotonic() < deadline:
         adapter.step()
-        if adapter.may_search():
+        if adapter.search_due:
             _search(adapter, controller)
         time.sleep(0.06)
 
@@ -124,6 +124,7 @@ def test_a_workload_that_comes_again_gets_its_winner_back(bed: Testbed, tmp_path
     assert len(recalled) == 2, shown
     assert ["only_protocol=17" in r["variant"] for r in recalled] == [True, False], shown
     assert len(events.named("space")) == 2, "one search for each workload"
+    assert len(events.named("retreat")) == 1, "recalled without a detour by generic"
 
 
 def test_a_search_ends_when_its_traffic_changes(bed: Testbed, tmp_path: Path) -> None:
