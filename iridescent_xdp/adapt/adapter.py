@@ -245,7 +245,7 @@ class Adapter:
 
     def searched(self, summary: Summary | None) -> None:
         """A search is over; None: it failed."""
-        self._due.ended()
+        self._due.ended(cut_short=summary is not None and bool(summary.moved))
         gain = None
         if summary is not None and summary.decision is not None:
             gain = summary.decision.gains.get(summary.winner_label)
