@@ -172,7 +172,8 @@ def services_node(keys: Mapping[ServiceKey, int]) -> Node:
 def _service_key(key: ServiceKey, number: int) -> tuple[Mapping[Field, int], int]:
     fields = {Field("port"): key.port}
     fields |= dict(_address_fields("destination", key.address))
-    fields |= {Field("protocol"): key.protocol}
+    # without the last one bcc's compiler makes selects of all compares, more than the stack holds
+    fields |= {Field("protocol"): key.protocol, Field("wide"): 0}
     return fields, number
 
 

@@ -159,7 +159,7 @@ def test_services_as_code() -> None:
     def found(address: str, port: int, protocol: int) -> int:
         host = ip_address(address)
         raw = host.packed.ljust(16, b"\0")
-        key = {Field("family"): host.version, Field("port"): port}
+        key = {Field("family"): host.version, Field("port"): port, Field("wide"): 0}
         key[Field("protocol")] = protocol
         for word in range(4):
             key[Field("destination", word)] = int.from_bytes(raw[4 * word : 4 * word + 4])
