@@ -48,15 +48,15 @@ class Workshop:
         self._version = plan.function.version  # of the tables that everything here is made for
         self._numbers: dict[Variant, int] = {}  # a variant that keeps its number is loaded once
         code = builder.variant(plan.function, plan.generic, Role.ARM)
-        self.generic = Arm(
-            name="generic", number=GENERIC_ARM, program=self._load(code, GENERIC_ARM)
-        )
-        self.twin = Arm(name="generic again", number=TWIN_ARM, program=self._load(code, TWIN_ARM))
+        generic = self._load(code, GENERIC_ARM, hold=True)
+        twin = self._load(code, TWIN_ARM, hold=True)
+        self.generic = Arm(name="generic", number=GENERIC_ARM, program=generic)
+        self.twin = Arm(name="generic again", number=TWIN_ARM, program=twin)
         fallback = builder.variant(plan.function, plan.generic, Role.FALLBACK)
-        self.fallback = self._load(fallback, GENERIC_ARM)
+        self.fallback = self._load(fallback, GENERIC_ARM, hold=True)
 
-    def _load(self, insns: bytes, arm: int) -> Program:
-        return self._controller.arm_programs.load(insns, f"arm_{arm}", arm=arm)
+    def _load(self, insns: bytes, arm: int, *, hold: bool = False) -> Program:
+        return self._controller.arm_programs.load(insns, f"arm_{arm}", arm=arm, hold=hold)
 
     def build(self, variant: Variant) -> Built:
         """Compile the measured program and preflight it."""
@@ -120,5 +120,6 @@ class Workshop:
         ]
 
     def close(self) -> None:
-        """Leave the sandboxes to whoever needs them next."""
+        """Leave the sandboxes to whoever needs them next, and programs to the kernel."""
+        self._controller.arm_programs.let_go()
         self._controller.keep(self._preflight, self._version)

@@ -14,7 +14,7 @@ from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 
-KEPT = 128  # more than can be needed at the same time: every arm, and what stands around them
+KEPT = 128  # more than one trial has; what a search needs in all of them is held
 
 
 class KeptPrograms:
@@ -23,18 +23,34 @@ class KeptPrograms:
     def __init__(self, state: State) -> None:
         self._state = state
         self._programs: OrderedDict[tuple[bytes, int], Program] = OrderedDict()
+        self._held: set[tuple[bytes, int]] = set()
 
     def load(
-        self, insns: bytes, name: str, *, arm: int = 0, template: Template | None = None
+        self,
+        insns: bytes,
+        name: str,
+        *,
+        arm: int = 0,
+        template: Template | None = None,
+        hold: bool = False,
     ) -> Program:
-        """The caller does not close it. Raises VerifierError."""
+        """The caller does not close it. With ``hold`` it stays until ``let_go``, however many come
+        after it. Raises VerifierError.
+        """
         key = (hashlib.sha256(insns).digest(), arm)
         if key not in self._programs:
             self._programs[key] = self._state.load(insns, name, template=template, arm=arm)
         self._programs.move_to_end(key)
-        while len(self._programs) > KEPT:
-            self._programs.popitem(last=False)[1].close()
+        if hold:
+            self._held.add(key)
+        old = [other for other in self._programs if other not in self._held]
+        for other in old[: max(0, len(self._programs) - KEPT)]:
+            self._programs.pop(other).close()
         return self._programs[key]
+
+    def let_go(self) -> None:
+        """Nothing is held any more."""
+        self._held.clear()
 
     def close(self) -> None:
         """Give all of them back, before the state is closed."""
