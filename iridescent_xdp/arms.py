@@ -120,6 +120,6 @@ class Workshop:
         ]
 
     def close(self) -> None:
-        """Leave the sandboxes to whoever needs them next, and programs to the kernel."""
+        """Leave the sandboxes to whoever needs them next; programs are held no longer."""
         self._controller.arm_programs.let_go()
         self._controller.keep(self._preflight, self._version)

@@ -131,7 +131,7 @@ static __always_inline int is_icmp_error(int six, __u8 type)
 	return type == 3 || type == 11 || type == 12;
 }
 
-/* Makes room for an outer IP header, and UDP's if `gue`; the new frame's first byte, or NULL. */
+/* Makes room for an outer IP header, and UDP's if `gue`; where the outer one begins, or NULL. */
 static __always_inline void *make_room(struct xdp_md *ctx, const __u32 ip_bytes, int gue,
 				       __u64 gateway, __u16 type)
 {
