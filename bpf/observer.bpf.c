@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * observer: hangs on the interface before a search. It sends one packet in 2^observe_shift through
- * the observing build of the generic code (slot 2), which notes the values points could take, and
- * keeps the heads of the first of these; all other packets go to the generic code at once.
+ * observer: before a search the watched generic code sends one packet in 2^observe_shift here. It
+ * keeps the heads of the first ones and hands all to the observing build of the generic code, which
+ * notes the values points could take.
  * State: heads, per CPU, read by the controller for the preflight corpus.
+ * Fallback: should its slot be empty, the generic code decides.
  */
 #include "iridescent.h"
 
 #define HEADS	   256
 #define HEAD_BYTES 128
-#define SLOT_OBSERVING 2
+#define SLOT_OBSERVING 59
 
 struct head {
 	__u32 length; /* of the whole frame */
@@ -18,11 +19,10 @@ struct head {
 };
 
 MAP_PERCPU_ARRAY(heads, struct head, HEADS, "first bytes of packets seen");
-MAP_PERCPU_ARRAY(observed, __u64, 1, "packets that passed by on this CPU");
+MAP_PERCPU_ARRAY(observed, __u64, 1, "packets that were looked at on this CPU");
 
-static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
+static __always_inline void keep_head(struct xdp_md *ctx, __u64 number)
 {
-	__u64 number = count >> observe_shift;
 	__u32 place = number;
 	struct head *head = number < HEADS ? bpf_map_lookup_elem(MAP(heads), &place) : NULL;
 	__u32 length = ctx->data_end - ctx->data;
@@ -39,16 +39,11 @@ static __always_inline void keep_head(struct xdp_md *ctx, __u64 count)
 static __always_inline int observer(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
-	__u64 *seen = bpf_map_lookup_elem(MAP(observed), &zero);
+	__u64 *looked = bpf_map_lookup_elem(MAP(observed), &zero);
 
-	if (seen) {
-		__u64 count = (*seen)++;
-
-		if (!(count & ((1u << observe_shift) - 1))) {
-			keep_head(ctx, count);
-			bpf_tail_call(ctx, MAP(slots), SLOT_OBSERVING);
-		}
-	}
+	if (looked)
+		keep_head(ctx, (*looked)++);
+	bpf_tail_call(ctx, MAP(slots), SLOT_OBSERVING);
 	bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_FALLBACK);
 	return XDP_PASS;
 }

@@ -47,16 +47,25 @@ class Workshop:
         plan, builder = controller.plan, controller.builder
         self._version = plan.function.version  # of the tables that everything here is made for
         self._numbers: dict[Variant, int] = {}  # a variant that keeps its number is loaded once
-        code = builder.variant(plan.function, plan.generic, Role.ARM)
-        generic = self._load(code, GENERIC_ARM, hold=True)
-        twin = self._load(code, TWIN_ARM, hold=True)
-        self.generic = Arm(name="generic", number=GENERIC_ARM, program=generic)
-        self.twin = Arm(name="generic again", number=TWIN_ARM, program=twin)
+        self._generic = builder.variant(plan.function, plan.generic, Role.ARM)
+        self.generic, self.twin = self.controls()
         fallback = builder.variant(plan.function, plan.generic, Role.FALLBACK)
         self.fallback = self._load(fallback, GENERIC_ARM, hold=True)
 
-    def _load(self, insns: bytes, arm: int, *, hold: bool = False) -> Program:
-        return self._controller.arm_programs.load(insns, f"arm_{arm}", arm=arm, hold=hold)
+    def controls(self, copies: int = 1) -> tuple[Arm, Arm]:
+        """Generic, and generic again, each loaded so often."""
+        return (
+            self._arm("generic", GENERIC_ARM, self._generic, copies, hold=True),
+            self._arm("generic again", TWIN_ARM, self._generic, copies, hold=True),
+        )
+
+    def _arm(self, name: str, number: int, insns: bytes, copies: int, *, hold: bool = False) -> Arm:
+        programs = [self._load(insns, number, copy=n, hold=hold) for n in range(copies)]
+        return Arm(name=name, number=number, program=programs[0], copies=tuple(programs[1:]))
+
+    def _load(self, insns: bytes, arm: int, *, copy: int = 0, hold: bool = False) -> Program:
+        programs = self._controller.arm_programs
+        return programs.load(insns, f"arm_{arm}", arm=arm, copy=copy, hold=hold)
 
     def build(self, variant: Variant) -> Built:
         """Compile the measured program and preflight it."""
@@ -108,14 +117,15 @@ class Workshop:
         self._preflight.check(insns, f"pf_{variant.key}")
         return insns
 
-    def arms(self, built: Sequence[Built]) -> list[Arm]:
-        """Candidates of one trial, loaded, each with a number of its own. Raises VerifierError."""
+    def arms(self, built: Sequence[Built], copies: int = 1) -> list[Arm]:
+        """Candidates of one trial, each loaded so often, with a number of its own. Raises
+        VerifierError."""
         wanted = [self._numbers.get(b.variant, 0) for b in built]
         free = (n for n in range(FIRST_CANDIDATE, ARMS) if n not in wanted)
         numbers = [n if n and n not in wanted[:p] else next(free) for p, n in enumerate(wanted)]
         self._numbers |= {b.variant: number for b, number in zip(built, numbers, strict=True)}
         return [
-            Arm(name=b.label, number=number, program=self._load(b.measured, number))
+            self._arm(b.label, number, b.measured, copies)
             for b, number in zip(built, numbers, strict=True)
         ]
 

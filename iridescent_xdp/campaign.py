@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from iridescent_xdp.arms import Built, Workshop
-from iridescent_xdp.candidates import look_and_learn, most_specialized, predict, space_of
+from iridescent_xdp.asking import asked_policy, first_tries, search_settings
+from iridescent_xdp.candidates import look_and_learn, predict, space_of
 from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.errors import MeasurementError
@@ -19,22 +19,19 @@ from iridescent_xdp.live import TablesChangedError
 from iridescent_xdp.measure import ArmResult, Standing, Trials
 from iridescent_xdp.preflight import Preflight
 from iridescent_xdp.promotion import Promotion
-from iridescent_xdp.search.policy import Policy, ResumeError
-from iridescent_xdp.search.registry import policy_class
-from iridescent_xdp.search.resume import TOLD, outcomes_from, told_event
-from iridescent_xdp.search.settings import SearchSettings
-from iridescent_xdp.search.trial import Outcome, Status
+from iridescent_xdp.search.policy import Policy
+from iridescent_xdp.search.resume import TOLD, told_event
+from iridescent_xdp.search.trial import Outcome, Status, Trial
 from iridescent_xdp.statistics import Effect, paired_difference
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
 from iridescent_xdp.trial_end import BATCH_PRECISION, FINAL_PRECISION, TrialEnd
 from iridescent_xdp.variant import Variant
 
-DEFAULT_ARMS = 7
-QUICK_TRIALS = 28
 TRIAL_TIMEOUT_S = 10.0
 FINALISTS = 3
 FINAL_SAMPLES = 100_000
+FINAL_COPIES = 3  # of each finalist's code: at another address it is not equally fast
 
 
 class Campaign:
@@ -62,21 +59,23 @@ class Campaign:
         self.settings = self.plan.config.search
         self.limits = limits or Limits(self.plan.config.limits)
         self.ledger = Ledger(controller.events, self.limits.regret())
-        self._seeds = seeds
-        self._most_trials = self.settings.max_trials or (QUICK_TRIALS if quick else None)
         self._deadline = time.monotonic() + self.settings.max_seconds
         self.tables_changed = controller.begin_search()
         self._watch = watch
         self._stop: Callable[[], bool] = lambda: stop() or self.tables_changed() or self._moved()
         self.observation = look_and_learn(controller)
-        self._predicted = predicted = predict(self.plan, self.observation)
+        predicted = predict(self.plan, self.observation)
         if predicted:
             controller.events.tell("predicted", predictions=predicted)
         self._killed = list(events)  # before this search writes its own
         self.space = space_of(controller, self.observation, predicted)
+        tries = first_tries(self.plan, self.space, predicted, seeds)
+        self._asking = search_settings(self.settings, tries, quick=quick)
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
         self.workshop = Workshop(controller, self._preflight())
         self.promotion = Promotion(controller, self.workshop)
+        self._controls: list[ArmResult] = []  # of the last final: generic, generic again,
+        self._decided: dict[Variant, ArmResult] = {}  # and the others
 
     def _preflight(self) -> Preflight:
         controller, function = self.controller, self.plan.function
@@ -87,49 +86,23 @@ class Campaign:
         kept.expect(packets)
         return kept
 
-    def _policy(self) -> Policy:
-        made = policy_class(self.settings.strategy, Path())
-        policy = made(self.space, self._search_settings())
-        try:
-            policy.resume(outcomes_from(self._killed, self.space))
-        except ResumeError as error:
-            self.controller.events.tell("not_resumed", reason=str(error))
-            policy = made(self.space, self._search_settings())
-        if policy.history:
-            self.controller.events.tell("resumed", trials=policy.trials_used)
-        return policy
-
-    def _search_settings(self) -> SearchSettings:
-        return SearchSettings(
-            max_arms=self.settings.max_arms or DEFAULT_ARMS,
-            seed=self.settings.seed,
-            max_trials=self._most_trials,
-            study=self.settings.study or "",
-            seeds=self._first_tries(),
-        )
-
-    def _first_tries(self) -> list[Variant]:
-        """What was live or is remembered, and the most specialized, if it is in the space."""
-        corner = most_specialized(self.plan, self.space, self._predicted)
-        wanted = [*self._seeds, *corner]
-        return [v for v in dict.fromkeys(wanted) if v in self.space and v != self.plan.generic]
-
     # -- the search ------------------------------------------------------------------------
 
     def run(self) -> Summary:
         """Search until the policy is done, time is up or ``stop`` says so; then decide."""
         began = time.monotonic()
         self.controller.phase("searching")
-        policy = self._policy()
+        policy = asked_policy(
+            self.settings.strategy, self.space, self._asking, self._killed, self.controller.events
+        )
         summary = Summary(space_size=self.space.size)
         while not self._over():
             batch = policy.ask()
             if not batch:
                 break
-            variants = [t.variant for t in batch]
-            budget = max(t.budget for t in batch)
-            outcomes = self._batch(variants, budget)
+            outcomes = self._batch(batch)
             policy.tell(outcomes)
+            budget = max(trial.budget for trial in batch)
             self.controller.events.tell(TOLD, **told_event(outcomes, budget=budget))
             if not self._over():
                 self.promotion.consider(policy, self.ledger.generic_ns)
@@ -158,7 +131,8 @@ class Campaign:
     def _by_time(self) -> bool:
         return self.plan.config.objective.kind == "time_per_packet"
 
-    def _batch(self, variants: Sequence[Variant], samples: int) -> list[Outcome]:
+    def _batch(self, batch: Sequence[Trial]) -> list[Outcome]:
+        variants = [trial.variant for trial in batch]
         built = [
             self.workshop.build(v) for v in variants if v != self.plan.generic and not self._over()
         ]
@@ -173,15 +147,19 @@ class Campaign:
             self.ledger.note(item)  # also those that never get to a trial
         good = [b for b in built if not b.refused]
         if good:
-            outcomes += self._measured(good, samples)
+            outcomes += self._measured(good, batch)
         if self.plan.generic in variants:
             zero = Effect(value=0.0, low=0.0, high=0.0, n=0, unit="ns")
             outcomes.append(Outcome(variant=self.plan.generic, status=Status.MEASURED, effect=zero))
         return outcomes
 
-    def _measured(self, built: Sequence[Built], samples: int) -> list[Outcome]:
+    def _measured(self, built: Sequence[Built], batch: Sequence[Trial]) -> list[Outcome]:
         try:
-            results = self.trial(built, samples, precision=BATCH_PRECISION)
+            if all(trial.final for trial in batch):
+                results = self._final(built)
+            else:
+                samples = max(trial.budget for trial in batch)
+                results = self.trial(built, samples, precision=BATCH_PRECISION)
         except MeasurementError as error:
             self.controller.events.tell("trial_failed", reason=str(error))
             return [
@@ -200,26 +178,39 @@ class Campaign:
         ]
 
     def trial(
-        self, built: Sequence[Built], samples: int, *, precision: float | None = None
+        self,
+        built: Sequence[Built],
+        samples: int,
+        *,
+        precision: float | None = None,
+        copies: int = 1,
     ) -> list[ArmResult]:
-        """Generic, generic again, then the candidates, all on the same traffic.
+        """Generic, generic again, then the candidates, all on the same traffic, each loaded
+        ``copies`` times.
 
         Ends with ``samples`` for each arm, or when times are known to ``precision``, a share of the
         generic time.
         """
         controller, shop = self.controller, self.workshop
         results = self._trials.run(
-            [shop.generic, shop.twin, *shop.arms(built)],
+            [*shop.controls(copies), *shop.arms(built, copies)],
             standing=Standing(
                 live=controller.live, generic=controller.generic, fallback=shop.fallback
             ),
             samples=samples,
             share=self.limits.share(self.settings.share),
-            end=TrialEnd(settings=self._search_settings(), precision=self._needed(precision)),
+            end=TrialEnd(settings=self._asking, precision=self._needed(precision)),
             timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
             stop=self._stop,
         )
         self.ledger.add(built, results)
+        return results
+
+    def _final(self, built: Sequence[Built]) -> list[ArmResult]:
+        """A trial that may decide."""
+        results = self.trial(built, FINAL_SAMPLES, precision=FINAL_PRECISION, copies=FINAL_COPIES)
+        self._decided = dict(zip((b.variant for b in built), results[2:], strict=True))
+        self._controls = results[:2]
         return results
 
     def _needed(self, precision: float | None) -> float | None:
@@ -235,7 +226,7 @@ class Campaign:
             return
         self._deadline = max(self._deadline, time.monotonic() + TRIAL_TIMEOUT_S)
         try:
-            results = self.trial(finalists, FINAL_SAMPLES, precision=FINAL_PRECISION)
+            results = self._known(finalists) or self._final(finalists)
         except MeasurementError as error:
             self.controller.events.tell("kept", reason=str(error))
             return
@@ -263,6 +254,12 @@ class Campaign:
                 summary.saturation = conclusion.confirm(choice)
         except TablesChangedError:
             self.controller.events.tell("kept", reason=self._why_not())
+
+    def _known(self, finalists: Sequence[Built]) -> list[ArmResult]:
+        """What the policy's own final has measured, if all finalists were in its last batch."""
+        if not all(item.variant in self._decided for item in finalists):
+            return []
+        return [*self._controls, *(self._decided[item.variant] for item in finalists)]
 
     def _finalists(self, policy: Policy) -> list[Variant]:
         """The best few, without those that surely are not the best."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from iridescent_xdp.controller import Controller
-from iridescent_xdp.observe import Observation, observe
+from iridescent_xdp.observe import Lookers, Observation, observe
 from iridescent_xdp.plan import Plan
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.search.prediction import Prediction, hot_keys, narrowings
@@ -16,7 +16,7 @@ from iridescent_xdp.search.space import Space
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
-LOOK_S, LOOK_FOR_KEYS_S = 0.1, 0.3  # keys need more packets until the hot ones stand out
+LOOK_S, LOOK_FOR_KEYS_S = 0.05, 0.3  # keys need more packets until the hot ones stand out
 ENOUGH_LOOKS, WANTED_LOOKS = 500, 4000  # packets that were looked at
 USUAL_NS = 100.0  # of generic code that was never timed; only predicted gains depend on it
 
@@ -43,17 +43,26 @@ def _look(controller: Controller) -> Observation:
     plan = controller.plan
     shift = plan.generic["observe_shift"]
     seconds = LOOK_FOR_KEYS_S if any(t.hot for t in plan.template.tables) else LOOK_S
-    code = controller.builder.variant(plan.function, plan.generic, Role.OBSERVE)
-    observing = controller.arm_programs.load(code, "observing")
+    lookers = _lookers(controller)
     while True:
-        template, insns = controller.builder.helper("observer", observe_shift=shift)
-        observer = controller.arm_programs.load(insns, "observer", template=template)
-        board, held_by = controller.board, controller.held_by
-        seen = observe(board, observer, observing, held_by, seconds=seconds)
+        seen = observe(controller.board, lookers, controller.held_by, shift=shift, seconds=seconds)
         if not shift or not seen.packets or seen.packets >> shift >= ENOUGH_LOOKS:
             return seen
         shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))
         seconds = LOOK_FOR_KEYS_S
+
+
+def _lookers(controller: Controller) -> Lookers:
+    plan, builder, programs = controller.plan, controller.builder, controller.arm_programs
+    template, observer = builder.helper("observer")
+    watched, observing = (
+        builder.variant(plan.function, plan.generic, role) for role in (Role.WATCHED, Role.OBSERVE)
+    )
+    return Lookers(
+        watched=programs.load(watched, "watched"),
+        observer=programs.load(observer, "observer", template=template),
+        observing=programs.load(observing, "observing"),
+    )
 
 
 def predict(plan: Plan, seen: Observation, generic_ns: float = USUAL_NS) -> list[Prediction]:

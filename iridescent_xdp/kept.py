@@ -15,15 +15,16 @@ from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
 
 KEPT = 128  # more than one trial has; what a search needs in all of them is held
+_Key = tuple[bytes, int, int]  # digest of the code, arm number, copy
 
 
 class KeptPrograms:
-    """Loaded programs by code and arm number, the latest KEPT; they belong to this object."""
+    """Loaded programs by code, arm number and copy, the latest KEPT; they belong to this object."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._programs: OrderedDict[tuple[bytes, int], Program] = OrderedDict()
-        self._held: set[tuple[bytes, int]] = set()
+        self._programs: OrderedDict[_Key, Program] = OrderedDict()
+        self._held: set[_Key] = set()
 
     def load(
         self,
@@ -31,13 +32,15 @@ class KeptPrograms:
         name: str,
         *,
         arm: int = 0,
+        copy: int = 0,
         template: Template | None = None,
         hold: bool = False,
     ) -> Program:
-        """The caller does not close it. With ``hold`` it stays until ``let_go``, however many come
-        after it. Raises VerifierError.
+        """The caller does not close it. Each ``copy`` is loaded by itself, so that it lies at an
+        address of its own. With ``hold`` it stays until ``let_go``, however many come after it.
+        Raises VerifierError.
         """
-        key = (hashlib.sha256(insns).digest(), arm)
+        key = (hashlib.sha256(insns).digest(), arm, copy)
         if key not in self._programs:
             self._programs[key] = self._state.load(insns, name, template=template, arm=arm)
         self._programs.move_to_end(key)

@@ -21,7 +21,7 @@ from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.kernel.maps import Records
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.statistics import Windows
-from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM, Switchboard
+from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM, OBSERVING, Switchboard
 from iridescent_xdp.trial_end import Look, TrialEnd
 
 WINDOW_S = 0.01
@@ -62,11 +62,16 @@ class ArmResult:
 
 @dataclass(kw_only=True)
 class Arm:
-    """A loaded variant in the measured role."""
+    """A loaded variant in the measured role.
+
+    ``copies`` are more loads of the same code, which count in the same row: the same code at
+    another address is not equally fast, and what goes live is loaded again.
+    """
 
     name: str
     number: int
     program: Program
+    copies: tuple[Program, ...] = ()
     _last: Records | None = field(default=None, repr=False)
     _first: Records | None = field(default=None, repr=False)
     _rows: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
@@ -87,6 +92,7 @@ class _Trial:
     """How far a trial is."""
 
     arms: Sequence[Arm]
+    places: Sequence[Sequence[int]]  # by arm, the slots of its programs
     samples: int
     share: float
     end: TrialEnd | None
@@ -98,9 +104,9 @@ class _Trial:
         return [arm for place, arm in enumerate(self.arms) if place not in self.look.out]
 
     @property
-    def slots(self) -> list[int]:
-        """Where packets go."""
-        return [FIRST_ARM + arm.number for arm in self._running]
+    def slots(self) -> list[Sequence[int]]:
+        """Where packets go, by arm."""
+        return [s for place, s in enumerate(self.places) if place not in self.look.out]
 
     @property
     def fewest(self) -> int:
@@ -142,10 +148,8 @@ class Trials:
         says why. Packets that no arm gets (``share`` below 1) go to what is live. Raises
         MeasurementError when the traffic did not bring enough samples in ``timeout_s``.
         """
-        for arm in arms:
-            self._board.state["arm_stats"].zero(arm.number)
-            self._board.put(FIRST_ARM + arm.number, arm.program)
-        trial = _Trial(arms=arms, samples=samples, share=share, end=end, stop=stop)
+        places = self._place(arms)
+        trial = _Trial(arms=arms, places=places, samples=samples, share=share, end=end, stop=stop)
         self._plan(trial.slots, share)
         self._board.put(RESTING, standing.live)
         self._board.put(FALLBACK, standing.fallback)
@@ -157,19 +161,34 @@ class Trials:
             self._board.put(FALLBACK, standing.generic)
         return [_result(arm, stopped=p in trial.look.stopped) for p, arm in enumerate(arms)]
 
+    def _place(self, arms: Sequence[Arm]) -> list[list[int]]:
+        """Put every program into a slot; the slots by arm. Copies get those that no arm has."""
+        taken = {FIRST_ARM + arm.number for arm in arms}
+        free = (slot for slot in range(FIRST_ARM, OBSERVING) if slot not in taken)
+        places = []
+        for arm in arms:
+            self._board.state["arm_stats"].zero(arm.number)
+            slots = [FIRST_ARM + arm.number, *(next(free) for _ in arm.copies)]
+            for slot, program in zip(slots, (arm.program, *arm.copies), strict=True):
+                self._board.put(slot, program)
+            places.append(slots)
+        return places
+
     def only(self, slot: int) -> None:
         """While the dispatcher stands: all packets to one slot."""
-        self._plan([slot], 1.0)
+        self._plan([[slot]], 1.0)
 
     def enter(self) -> None:
         """Put the dispatcher into slot 0."""
         self._board.put(ENTRY, self._dispatcher)
 
-    def _plan(self, slots: Sequence[int], share: float) -> None:
-        """A shuffled order in which each arm has the same number of runs, but for a rest of one."""
+    def _plan(self, slots: Sequence[Sequence[int]], share: float) -> None:
+        """A shuffled order in which each arm has the same number of runs, but for a rest of one,
+        and so has each of its programs (``slots`` by arm)."""
         given = max(len(slots), round(SCHEDULE_RUNS * share)) if share < 1 else SCHEDULE_RUNS
         rest = [RESTING] * (SCHEDULE_RUNS - given)
-        order = np.array([slots[i % len(slots)] for i in range(given)] + rest)
+        turns = [(i // len(slots), slots[i % len(slots)]) for i in range(given)]
+        order = np.array([arm[turn % len(arm)] for turn, arm in turns] + rest)
         plan = np.zeros(1, dtype=self._schedule_type)
         plan[0]["run_bits"] = RUN_BITS
         plan[0]["slots"] = self._rng.permutation(order)

@@ -13,7 +13,7 @@ import numpy as np
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.state import State
-from iridescent_xdp.switchboard import OBSERVING, Switchboard
+from iridescent_xdp.switchboard import OBSERVER, OBSERVING, Switchboard
 from iridescent_xdp.template import Template
 
 HOPELESS_MISS_SHARE = 0.1  # a narrowing that sends more packets than this back is not tried
@@ -62,26 +62,37 @@ class Observation:
         return kept
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lookers:
+    """Programs of a look: generic code that is ``watched``, the ``observer`` that it sends a few
+    packets to, and the ``observing`` build that decides about those."""
+
+    watched: Program
+    observer: Program
+    observing: Program
+
+
 def observe(
     board: Switchboard,
-    observer: Program,
-    observing: Program,
+    lookers: Lookers,
     held_by: Callable[[Program], AbstractContextManager[None]],
     *,
+    shift: int,
     seconds: float,
 ) -> Observation:
-    """Let the link hold the observer for ``seconds``; the generic code decides meanwhile."""
+    """Let the link hold the watched generic code for ``seconds``; one packet in 2^``shift`` is
+    looked at."""
     state = board.state
-    state["observations"].clear()
-    state["observed_keys"].clear()
+    forget_seen(state)
     state["observed"].zero()
-    board.put(OBSERVING, observing)
-    with held_by(observer):
+    watch_one_in(state, shift)
+    board.put(OBSERVER, lookers.observer)
+    board.put(OBSERVING, lookers.observing)
+    with held_by(lookers.watched):
         time.sleep(seconds)
-    seen = state["observed"].read()
-    packets = int(np.frombuffer(seen.tobytes(), dtype="<u8").sum()) if seen is not None else 0
+    seen = state["watch"].read()
     return Observation(
-        packets=packets,
+        packets=int(seen["seen"].sum()) if seen is not None else 0,
         heads=_heads(board),
         values=values_seen(board.state),
         keys=keys_seen(board.state),
@@ -103,10 +114,31 @@ def _heads(board: Switchboard) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def watch_one_in(state: State, shift: int) -> None:
+    """Watched code sends one packet in 2^``shift`` to the observer, counted from now."""
+    watch = np.zeros(1, dtype=state.template.structs["watch"])
+    watch["mask"] = (1 << shift) - 1
+    state["watch"].write(0, watch)
+
+
+def forget_seen(state: State) -> None:
+    """No value and no key has been seen."""
+    state["observations"].clear()
+    state["observed_keys"].clear()
+    for place in range(len(state.template.points)):
+        state["small_values"].zero(place)
+
+
 def values_seen(state: State) -> dict[str, dict[int, int]]:
-    """How often packets needed each value, by point, since the maps were cleared."""
+    """How often packets needed each value, by point, since ``forget_seen``."""
     names = [point.name for point in state.template.points]
     found: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(names):
+        rows = state["small_values"].read(place)
+        assert rows is not None
+        counts = rows["seen"].sum(axis=0)
+        if counts.any():
+            found[name] = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     for key, value in state["observations"].contents().items():
         index, number = (int(n) for n in np.frombuffer(key, dtype="<u4"))
         if index < len(names):

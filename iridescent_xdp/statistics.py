@@ -42,6 +42,7 @@ _MIDDLE_NS = (LOWER_NS + UPPER_NS - 1) / 2  # times are whole nanoseconds
 CONFIDENCE = 0.99
 RELIABLE_N = 9  # with fewer windows or repetitions a result is marked unreliable
 OUTLIER_REACH = 4.0
+TIED = 0.02  # of the best one's time: who is no slower than that ties with it
 MINIMAL_GAIN = 0.03  # of the generic time: the same code at two addresses differs by up to this
 _BOOTSTRAPS = 4000
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -284,9 +285,9 @@ def decide(generic: Windows, twin: Windows, candidates: Sequence[Candidate]) -> 
 
 
 def _slower(candidate: Candidate, best: Candidate, floor_ns: float) -> bool:
-    """Beyond doubt, and by more than a variant differs from itself."""
+    """Beyond doubt, and by more than a variant differs from itself, or than is worth a word."""
     lag = paired_difference(candidate.windows, best.windows)
-    return lag.low > 0 and lag.value > floor_ns
+    return lag.low > 0 and lag.value > min(floor_ns, TIED * trimmed_mean(best.windows))
 
 
 def _kept_because(gains: dict[str, Effect], needed_ns: float) -> str:

@@ -25,7 +25,8 @@ from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.state import PINS, State
 from iridescent_xdp.template import Template
 
-ENTRY, FALLBACK, OBSERVING, FIRST_ARM = 0, 1, 2, 3
+ENTRY, FALLBACK, OBSERVER, FIRST_ARM = 0, 1, 2, 3
+OBSERVING = 59  # the build that the observer hands packets to; arms have the slots below
 HELPERS = ("root", "dispatcher", "observer", "sensor")
 
 

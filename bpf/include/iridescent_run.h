@@ -9,11 +9,13 @@
 #define SPEC_SLOTS	   64 /* programs behind the root */
 #define SPEC_SLOT_ENTRY	   0  /* what the root calls: the live variant, or the dispatcher */
 #define SPEC_SLOT_FALLBACK 1  /* always the generic code */
+#define SPEC_SLOT_OBSERVER 2  /* where watched code sends the packets that are looked at */
 #define SPEC_ARMS	   32
 #define SPEC_POINTS	   64
 #define SPEC_VERDICTS	   8 /* XDP_ABORTED .. XDP_REDIRECT, rounded up */
 
 #define SPEC_KEY_BYTES	   40 /* of a key that can be hot */
+#define SPEC_SMALL	   64 /* values below it are counted in an array; a power of two */
 
 #define SPEC_FINE_NS	   512 /* histogram: one bucket per nanosecond below this */
 #define SPEC_SUBBUCKETS	   32  /* above: this many per power of two */
@@ -27,6 +29,7 @@ enum spec_roles {
 	ROLE_ARM,      /* counted and timed */
 	ROLE_FALLBACK, /* generic code that a missed guard continues in; ends the arm's sample */
 	ROLE_OBSERVE,  /* notes the values that points could take */
+	ROLE_WATCHED,  /* generic code before a search: sends a few packets to the observer */
 };
 SPEC_CONSTANT(spec_role, "spec:role");
 SPEC_CONSTANT(spec_whole, "spec:role"); /* 1: no point differs from generic but policy */
@@ -55,6 +58,15 @@ struct carry {
 	__u32 pad;
 };
 
+struct watch {
+	__u64 seen; /* packets that came to watched code */
+	__u64 mask; /* one in mask + 1 is looked at; 2^n - 1 */
+};
+
+struct small_values {
+	__u64 seen[SPEC_SMALL];
+};
+
 struct observation {
 	__u32 point;
 	__u32 value;
@@ -68,7 +80,9 @@ struct observed_key {
 MAP_PROG_ARRAY(slots, SPEC_SLOTS, "the programs behind the root; written by the controller");
 MAP_PERCPU_ARRAY(arm_stats, struct arm_stats, SPEC_ARMS, "counts and times of each arm");
 MAP_PERCPU_ARRAY(carry, struct carry, 1, "from a missed guard to the generic code");
-MAP_LRU_HASH(observations, struct observation, __u64, 4096, "values seen, by point index");
+MAP_PERCPU_ARRAY(watch, struct watch, 1, "packets seen before a search, and how few are looked at");
+MAP_PERCPU_ARRAY(small_values, struct small_values, SPEC_POINTS, "small values seen, by point index");
+MAP_LRU_HASH(observations, struct observation, __u64, 4096, "larger values seen, by point index");
 MAP_LRU_HASH(observed_keys, struct observed_key, __u64, 16384, "keys looked up, by table index");
 
 /* The arm's number is put in when the program is loaded, so that objects can be cached. */
@@ -126,12 +140,29 @@ static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 	return XDP_ABORTED; /* only if the controller broke its promise to keep the slot filled */
 }
 
+/* In the watched role, before the body: the observer takes a few packets from here. */
+static __always_inline void spec_watch(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct watch *watch = bpf_map_lookup_elem(MAP(watch), &zero);
+
+	if (watch && !(watch->seen++ & watch->mask))
+		bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_OBSERVER);
+}
+
 /* In the observing role: note the value that `point` would have needed for this packet. */
 static __always_inline void spec_observe(__u32 point, __u32 value)
 {
 	struct observation key = { .point = point, .value = value };
-	__u64 *seen = bpf_map_lookup_elem(MAP(observations), &key), one = 1;
+	struct small_values *small = bpf_map_lookup_elem(MAP(small_values), &point);
+	__u64 *seen, one = 1;
 
+	if (value < SPEC_SMALL) {
+		if (small)
+			small->seen[value & (SPEC_SMALL - 1)]++;
+		return;
+	}
+	seen = bpf_map_lookup_elem(MAP(observations), &key);
 	if (seen)
 		*seen += 1;
 	else
@@ -220,8 +251,11 @@ static __always_inline void spec_end(struct arm_stats *arm, int verdict)
 	SPEC_SECTION("xdp") int iridescent_entry(struct xdp_md *ctx)                           \
 	{                                                                                      \
 		struct arm_stats *arm = spec_begin(ctx);                                       \
-		int verdict = body(ctx);                                                       \
+		int verdict;                                                                   \
                                                                                                \
+		if (spec_role == ROLE_WATCHED)                                                 \
+			spec_watch(ctx);                                                       \
+		verdict = body(ctx);                                                           \
 		spec_end(arm, verdict);                                                        \
 		return verdict;                                                                \
 	}

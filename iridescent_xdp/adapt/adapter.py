@@ -22,7 +22,7 @@ from iridescent_xdp.adapt.signature import MISSES, Signature
 from iridescent_xdp.adapt.worth import Worth
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.limits import Limits
-from iridescent_xdp.misses import Counts, Missed, MissWatch, Won, break_evens
+from iridescent_xdp.misses import Missed, MissWatch, Won, break_evens
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.variant import Variant
@@ -94,7 +94,7 @@ class Adapter:
         """One look, and what follows from it. Raises AttachError and OSError as the sensor does."""
         reading = self.sensor.sense(self._look_s)
         self._tell(reading)
-        missed = self.misses.add(_misses(reading))
+        missed = self.misses.add(reading.signature.missed)
         if missed is not None:
             self._on_misses(missed, reading)
             return reading
@@ -137,7 +137,9 @@ class Adapter:
         if self._other_keys(shift):
             self._learn_keys("other keys are hot now")
         else:
-            self._on_change(f"the workload changed: {shift.group}", shift.signature)
+            keys_moved = shift.moved != ("time",)
+            reason = f"the workload changed: {shift.group}"
+            self._on_change(reason, shift.signature, keys_moved=keys_moved)
 
     def _other_keys(self, shift: Shift) -> bool:
         """Whether nothing moved but which keys are hot, and some are compiled in."""
@@ -169,7 +171,12 @@ class Adapter:
             self._begin(None, known=True, workload=self._workload)
 
     def _on_change(
-        self, reason: str, signature: Signature | None = None, *, missed: bool = False
+        self,
+        reason: str,
+        signature: Signature | None = None,
+        *,
+        missed: bool = False,
+        keys_moved: bool = True,
     ) -> bool:
         """Recall, or have it searched; whether it was recalled. The look that showed the change
         (``signature``) may have seen both workloads, so some more are asked first."""
@@ -177,8 +184,9 @@ class Adapter:
         known = False
         while self.winners.any and not known and len(seen) < ASKS_AT_ONCE:
             seen.append(self.sensor.sense(self._look_s, at_once=True).signature)
-            known = self._recall(seen[-1], missed=missed)
-        known = known or (signature is not None and self._recall(signature, missed=missed))
+            known = self._recall(seen[-1], missed=missed, keys_moved=keys_moved)
+        if not known and signature is not None:
+            known = self._recall(signature, missed=missed, keys_moved=keys_moved)
         self._due.reason, self._asks = ("", 0) if known else (reason, ASKS_LATER)
         if not known:
             # nothing has won on it yet; all but the first look certainly are of it
@@ -195,9 +203,12 @@ class Adapter:
         self._due.reason, self._asks = "", 0
         return True
 
-    def _recall(self, signature: Signature, *, missed: bool = False) -> bool:
+    def _recall(
+        self, signature: Signature, *, missed: bool = False, keys_moved: bool = True
+    ) -> bool:
         """Whether the workload is a known one; its winner is live then. ``missed``: too many
-        packets miss what is live, which is no winner then unless for keys that are not hot."""
+        packets miss what is live, which is no winner then unless for keys that are not hot. Where
+        only the time per packet moved (not ``keys_moved``) a live winner's keys are still hot."""
         controller = self._controller
         found = self.winners.find(signature)
         if found is None:
@@ -206,7 +217,7 @@ class Adapter:
         keys = has_hot_keys(controller, found.variant)
         if live and missed and not keys:
             return False
-        took_ms = 0.0 if live and not keys else self.winners.again(found)
+        took_ms = 0.0 if live and not (keys and keys_moved) else self.winners.again(found)
         if took_ms is None:
             return False
         won = Won(gain_ns=found.gain.value) if found.gain is not None else None
@@ -275,15 +286,6 @@ class Adapter:
         """Give the sensor back."""
         self.sensor.close()
         self.winners.close()
-
-
-def _misses(reading: Reading) -> Counts:
-    """Misses and packets by point, from the groups of a signature."""
-    return {
-        name.removeprefix(MISSES): (group.counts[0], group.total)
-        for name, group in reading.signature.groups.items()
-        if name.startswith(MISSES)
-    }
 
 
 def _won(summary: Summary | None, gain: Effect | None) -> Won | None:

@@ -19,7 +19,8 @@ from iridescent_xdp.statistics import outlier_limit_ns, trimmed_mean
 
 TIMED = 150  # packets in one value, of either program
 LEARNING = 8  # values in a baseline
-LEAST_NOISE = 0.02  # standard deviation of a value; a baseline of a few is a guess
+LEAST_NOISE = 0.02  # standard deviation of a value
+UNSURE = 1.5  # times as large it may be: a baseline of a few is a guess
 UNPAIRED = 2.0  # without a reference the host's own ups and downs count, too
 RARE = 14.0  # false alarms come every e^RARE values or so (Siegmund 1985)
 
@@ -61,11 +62,11 @@ class Pace:
 
     def _test(self, band: _Band, value: float, paired: bool) -> Moved | None:
         usual = float(np.median(band.learned))
-        noise = max(LEAST_NOISE, float(np.std(band.learned, ddof=1)))
+        noise = max(LEAST_NOISE, UNSURE * float(np.std(band.learned, ddof=1)))
         least = math.log1p(self._least * (1 if paired else UNPAIRED))
         slack = least / 2 + noise / math.sqrt(LEARNING)
         threshold = max(2 * least, RARE * noise**2 / (2 * slack) + noise)
-        most = threshold * 0.6  # one look alone never does it
+        most = threshold * 0.4  # two looks alone never do it
         band.up = max(0.0, band.up + min(most, value - usual - slack))
         band.down = max(0.0, band.down + min(most, usual - value - slack))
         statistic = max(band.up, band.down)

@@ -84,6 +84,15 @@ class Signature:
         """Packets whose headers were looked at."""
         return self.groups["family"].total if "family" in self.groups else 0
 
+    @property
+    def missed(self) -> dict[str, tuple[int, int]]:
+        """By point: packets that missed its guard or hot keys, packets that were counted."""
+        return {
+            name.removeprefix(MISSES): (group.counts[0], group.total)
+            for name, group in self.groups.items()
+            if name.startswith(MISSES)
+        }
+
     def __add__(self, other: Signature) -> Signature:
         """What was computed from the packets of both."""
         groups = dict(self.groups)

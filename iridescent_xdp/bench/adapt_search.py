@@ -18,7 +18,7 @@ from iridescent_xdp.bench.oracle import filter_plan, loaded, oracle
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.campaign import FINAL_SAMPLES, Campaign
+from iridescent_xdp.campaign import FINAL_COPIES, FINAL_SAMPLES, Campaign
 from iridescent_xdp.config import PointValue, SearchConfig
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.functions.filter_config import FilterTables
@@ -105,11 +105,16 @@ class _Timed(Campaign):
     trials_s = 0.0
 
     def trial(
-        self, built: Sequence[Built], samples: int, *, precision: float | None = None
+        self,
+        built: Sequence[Built],
+        samples: int,
+        *,
+        precision: float | None = None,
+        copies: int = 1,
     ) -> list[ArmResult]:
         began = time.monotonic()
         try:
-            return super().trial(built, samples, precision=precision)
+            return super().trial(built, samples, precision=precision, copies=copies)
         finally:
             self.trials_s += time.monotonic() - began
 
@@ -255,7 +260,9 @@ def _false_swaps(builder: Builder, stream: Stream, options: Options) -> list[Res
             code = builder.variant(plan.function, plan.generic, Role.ARM)
             same = Built(variant=plan.generic, label="generic, a third time", measured=code)
             for number in range(count):
-                results = campaign.trial([same], FINAL_SAMPLES, precision=FINAL_PRECISION)
+                results = campaign.trial(
+                    [same], FINAL_SAMPLES, precision=FINAL_PRECISION, copies=FINAL_COPIES
+                )
                 third = Candidate(name=same.label, windows=results[2].windows, deviations=0)
                 decision = decide(results[0].windows, results[1].windows, [third])
                 swaps += decision.winner is not None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What it costs to look at the traffic before a search, and to time arms during one.
 
-*Looking*: the observer, and the generic program behind it; one packet in 2^observe_shift goes
-through the observing build, which notes values and keys. *Timing*: the generic program as an arm,
+*Looking*: watched generic code; one packet in 2^observe_shift goes through the observer and the
+observing build, which notes values and keys. *Timing*: the generic program as an arm,
 which counts all packets and times one in 2^sample_shift. Both against the generic program alone,
 and both end with the search: the steady state has none of it.
 """
@@ -15,9 +15,10 @@ from contextlib import ExitStack, contextmanager
 from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.observe import watch_one_in
 from iridescent_xdp.state import State
 from iridescent_xdp.statistics import ratio
-from iridescent_xdp.switchboard import OBSERVING
+from iridescent_xdp.switchboard import OBSERVER, OBSERVING
 from iridescent_xdp.toolchain.base import Role
 from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
@@ -53,17 +54,24 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
 
 @contextmanager
 def _looking(rig: Rig, shift: int) -> Iterator[Program]:
-    """The observer, with the observing build where it looks for it."""
-    template, insns = rig.builder.helper("observer", observe_shift=shift)
+    """Watched code, with the observer and the observing build where they are looked for."""
+    template, insns = rig.builder.helper("observer")
     with ExitStack() as stack:
         helper = State.create(template)
         stack.callback(helper.close)
         both = State(template, {**helper.maps, **rig.state.maps})
-        observer = stack.enter_context(both.load(insns, "bench_observer"))
-        code = rig.builder.variant(rig.function, rig.variant, Role.OBSERVE)
-        observing = stack.enter_context(rig.place(code, "bench_observing"))
+        rig.enter(stack.enter_context(both.load(insns, "bench_observer")), OBSERVER)
+        watched, observing = (
+            stack.enter_context(rig.place(code, "bench_looking"))
+            for code in (_generic(rig, Role.WATCHED), _generic(rig, Role.OBSERVE))
+        )
         rig.enter(observing, OBSERVING)
-        yield observer
+        watch_one_in(rig.state, shift)
+        yield watched
+
+
+def _generic(rig: Rig, role: Role) -> bytes:
+    return rig.builder.variant(rig.function, rig.variant, role)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from iridescent_xdp.functions.base import function_for
 from iridescent_xdp.functions.filter import VERDICTS, count_totals
 from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.program import Program
-from iridescent_xdp.observe import Observation, keys_seen, values_seen
+from iridescent_xdp.observe import Observation, forget_seen, keys_seen, values_seen
 from iridescent_xdp.preflight import Preflight, Sandbox
 from iridescent_xdp.switchboard import ENTRY, load_root
 from iridescent_xdp.template import Template, find_template, read_template
@@ -140,8 +140,7 @@ class Rig:
         after = self.function.hits(self.state)
         if before is not None and after is not None:
             self.function.learn(after - before)
-        self.state["observations"].clear()
-        self.state["observed_keys"].clear()
+        forget_seen(self.state)
         code = self.builder.variant(self.function, self.variant, Role.OBSERVE)
         with self.place(code, "bench_observe") as observing:
             timer.raw_ns(observing)

@@ -23,7 +23,9 @@ from iridescent_xdp.toolchain.base import Code
 from iridescent_xdp.variant import Variant
 
 ARRAYS, REFERENCES = (2, 6), (3, 14)  # map types: (per-CPU) array; program array, devmap
-FRAMEWORK_MAPS = frozenset({"slots", "arm_stats", "carry", "observations", "observed_keys"})
+FRAMEWORK_MAPS = frozenset(
+    {"slots", "arm_stats", "carry", "watch", "small_values", "observations", "observed_keys"}
+)
 
 
 class Later(Mapping[str, Code]):

@@ -137,7 +137,9 @@ class Policy(ABC):
         for variant in chosen:
             record = self._records.setdefault(variant, _Record())
             record.finalist |= self._round.final
-        return [Trial(variant=v, budget=self._round.samples) for v in chosen]
+        return [
+            Trial(variant=v, budget=self._round.samples, final=self._round.final) for v in chosen
+        ]
 
     def room(self) -> int:
         """Trials left, of which some are kept for the final."""

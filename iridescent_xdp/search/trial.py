@@ -22,10 +22,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A variant to be measured with ``budget`` timed samples."""
+    """A variant to be measured with ``budget`` timed samples; ``final``: the measurement may be
+    the one that decides."""
 
     variant: Variant
     budget: int
+    final: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ class Role(IntEnum):
     ARM = 1
     FALLBACK = 2
     OBSERVE = 3
+    WATCHED = 4
 
 
 @dataclass(frozen=True, kw_only=True)

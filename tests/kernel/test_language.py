@@ -13,10 +13,11 @@ import pytest
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.functions.base import Function
 from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.observe import forget_seen, values_seen, watch_one_in
 from iridescent_xdp.preflight import Sandbox
 from iridescent_xdp.state import State
 from iridescent_xdp.statistics import bucket_of
-from iridescent_xdp.switchboard import FALLBACK
+from iridescent_xdp.switchboard import FALLBACK, OBSERVER
 from iridescent_xdp.template import read_template
 from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
@@ -158,19 +159,32 @@ def test_steady_code_counts_its_misses_only(builder: Builder, sandbox: Sandbox) 
 
 
 def test_observing_notes_what_points_would_need(builder: Builder, sandbox: Sandbox) -> None:
-    template = sandbox.function.template
-    names = [point.name for point in template.points]
+    rare = PLAIN[:23] + bytes([132]) + PLAIN[24:]  # SCTP's number is not a small value
     with load(builder, sandbox, Role.OBSERVE) as program:
-        run(program, [PLAIN, TAGGED, udp("172.16.0.1", 99, tags=2), PLAIN])
-    seen = {
-        (names[key[0]], int(key[1])): int.from_bytes(value, "little")
-        for raw, value in sandbox.state["observations"].contents().items()
-        for key in [np.frombuffer(raw, dtype="<u4")]
-    }
-    wanted = {("vlan_depth", 0): 2, ("vlan_depth", 1): 1, ("vlan_depth", 2): 1}
-    wanted |= {("no_ip_options", 1): 4, ("no_fragments", 1): 4, ("only_protocol", 17): 4}
-    assert seen == wanted
-    assert packets_per_slot(sandbox.state) == {DEFAULT: 4}
+        run(program, [PLAIN, TAGGED, udp("172.16.0.1", 99, tags=2), PLAIN, rare, rare])
+    wanted = {"vlan_depth": {0: 4, 1: 1, 2: 1}, "only_protocol": {17: 4, 132: 2}}
+    assert values_seen(sandbox.state) == wanted | {"no_ip_options": {1: 6}, "no_fragments": {1: 6}}
+    assert packets_per_slot(sandbox.state) == {DEFAULT: 6}
+    forget_seen(sandbox.state)
+    assert not values_seen(sandbox.state)
+
+
+def test_watched_code_decides_as_generic_and_sends_one_packet_in_so_many_to_the_observer(
+    builder: Builder, sandbox: Sandbox
+) -> None:
+    watch_one_in(sandbox.state, 2)
+    with (
+        load(builder, sandbox, Role.WATCHED) as watched,
+        load(builder, sandbox, Role.STEADY) as steady,
+        load(builder, sandbox, Role.OBSERVE) as observing,
+    ):
+        wanted = [steady.run(frame).verdict for frame in (PLAIN, TAGGED)]
+        assert [watched.run(frame).verdict for frame in (PLAIN, TAGGED)] == wanted
+        sandbox.state["slots"].write(OBSERVER, observing.fd.to_bytes(4, "little"))
+        run(watched, [PLAIN] * 10)  # the third to the twelfth that it sees
+    rows = sandbox.state["watch"].read()
+    assert rows is not None and rows["seen"].sum() == 12
+    assert values_seen(sandbox.state)["vlan_depth"] == {0: 2}
 
 
 def loaded(builder: Builder, folder: Path, name: str, text: str) -> tuple[State, Program]:

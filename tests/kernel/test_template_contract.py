@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted([*bpf_directory().glob("*.bpf.c"), *ROOT.glob("examples/*.bpf.c")])
 # Points that the language itself declares are in all templates: looked at where they are used.
 # `key_depth` is the size of a map.
-LANGUAGE_POINTS = {"sample_shift": "filter", "observe_shift": "observer", "key_depth": ""}
+LANGUAGE_POINTS = {"sample_shift": "filter", "observe_shift": "", "key_depth": ""}
 ROLE_OF = {"sample_shift": Role.ARM}  # it shows only while a variant is measured
 STRICT = {"default_action": 1, "non_ip": 1, "fragments": 2, "verify_ip_checksum": 1}
 
