@@ -117,7 +117,7 @@ class Hunt:
         if not self._times:
             raise MeasurementError("no variant could be built")
         left = self.fastest(len(self._times))
-        for count, n in self._options.pick(FINALS, FINALS_QUICK):
+        for count, n in FINALS_QUICK if self._options.quick else FINALS:
             left = left[:count]
             self._time(left, n)
             left.sort(key=self._times.__getitem__)
