@@ -28,7 +28,7 @@ from iridescent_xdp.statistics import (
 
 CONTROLS = 2  # generic and its twin, which are never stopped
 BATCH_PRECISION = MINIMAL_GAIN / 2  # of the generic time: half of an interval
-FINAL_PRECISION = MINIMAL_GAIN / 4
+FINAL_PRECISION = MINIMAL_GAIN / 3
 SPARSE = 1.3  # a look at the intervals comes when there are so many times as many windows
 
 
