@@ -12,6 +12,7 @@ from iridescent_xdp.asking import asked_policy, first_tries, search_settings
 from iridescent_xdp.candidates import look_and_learn, predict, space_of
 from iridescent_xdp.conclusion import Conclusion
 from iridescent_xdp.controller import Controller
+from iridescent_xdp.disturbed import Disturbed
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.ledger import Ledger
 from iridescent_xdp.limits import Limits
@@ -22,7 +23,7 @@ from iridescent_xdp.promotion import Promotion
 from iridescent_xdp.search.policy import Policy
 from iridescent_xdp.search.resume import TOLD, told_event
 from iridescent_xdp.search.trial import Outcome, Status, Trial
-from iridescent_xdp.statistics import Effect, paired_difference
+from iridescent_xdp.statistics import Effect, paired_difference, trimmed_mean
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY, FALLBACK
 from iridescent_xdp.trial_end import BATCH_PRECISION, FINAL_PRECISION, TrialEnd
@@ -74,6 +75,7 @@ class Campaign:
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
         self.workshop = Workshop(controller, self._preflight())
         self.promotion = Promotion(controller, self.workshop)
+        self._disturbed = Disturbed()
         self._controls: list[ArmResult] = []  # of the last final: generic, generic again,
         self._decided: dict[Variant, ArmResult] = {}  # and the others
 
@@ -165,7 +167,8 @@ class Campaign:
             return [
                 Outcome(variant=b.variant, status=Status.FAILED, reason=str(error)) for b in built
             ]
-        generic = results[0]
+        generic, twin = results[:2]
+        generic_ns = trimmed_mean(generic.windows + twin.windows)
         return [
             Outcome(
                 variant=b.variant,
@@ -173,6 +176,7 @@ class Campaign:
                 effect=paired_difference(generic.windows, result.windows),
                 stopped=result.stopped,
                 reason="far worse than generic" if result.stopped else "",
+                generic_ns=generic_ns if self._by_time else 0.0,
             )
             for b, result in zip(built, results[2:], strict=True)
         ]
@@ -199,10 +203,15 @@ class Campaign:
             ),
             samples=samples,
             share=self.limits.share(self.settings.share),
-            end=TrialEnd(settings=self._asking, precision=self._needed(precision)),
+            end=TrialEnd(
+                settings=self._asking,
+                precision=self._needed(precision),
+                disturbed=self._disturbed,
+            ),
             timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
             stop=self._stop,
         )
+        self._disturbed.trial_ends()
         self.ledger.add(built, results)
         return results
 

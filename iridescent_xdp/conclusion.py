@@ -78,7 +78,7 @@ class Conclusion:
         honest = [
             (built, result)
             for built, result in zip(finalists, results[2:], strict=True)
-            if not self._drifts(generic, result)
+            if not result.behind and not self._drifts(generic, result)
         ]
         candidates = [
             Candidate(name=b.label, windows=r.windows, deviations=self._deviations(b))

@@ -36,7 +36,8 @@ class ArmResult:
     """What one arm did in a trial; ``windows`` has shape (windows, buckets).
 
     ``verdict_samples`` (timed packets below 4,096 ns) and ``verdict_ns`` (their times, added up)
-    have shape (windows, verdicts). ``stopped``: it was far worse than generic, and cut short.
+    have shape (windows, verdicts). ``stopped``: it was far worse than generic, and cut short;
+    ``behind``: surely not the best, and cut short. Windows that were disturbed are not among them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ArmResult:
     verdict_samples: NDArray[np.int64]
     verdict_ns: NDArray[np.int64]
     stopped: bool = False
+    behind: bool = False
 
     @property
     def samples(self) -> int:
@@ -109,16 +111,42 @@ class _Trial:
         return [s for place, s in enumerate(self.places) if place not in self.look.out]
 
     @property
+    def calm(self) -> list[int]:
+        """Windows that count."""
+        windows = range(len(self.arms[0]._rows))
+        return [place for place in windows if place not in self.look.disturbed]
+
+    @property
     def fewest(self) -> int:
         """Samples of the arm that has the fewest."""
-        return min(sum(int(row.sum()) for row in arm._rows) for arm in self._running)
+        calm = self.calm
+        return min(sum(int(arm._rows[p].sum()) for p in calm) for arm in self._running)
 
     def is_over(self) -> bool:
         """Called after each window."""
         if self.end is not None:
             self.look = self.end.look([np.array(arm._rows) for arm in self.arms])
-        enough = self.fewest >= self.samples and len(self.arms[0]._rows) >= MIN_WINDOWS
+        enough = len(self.calm) >= MIN_WINDOWS and self.fewest >= self.samples
         return self.look.done or enough
+
+    def result(self, place: int) -> ArmResult:
+        """Of the arm there."""
+        arm, calm = self.arms[place], self.calm
+        last, first = arm._last, arm._first
+        assert last is not None and first is not None
+        by_verdict = np.array(arm._by_verdict)[calm]
+        return ArmResult(
+            name=arm.name,
+            packets=int(last["packets"].sum()),
+            bytes=int(last["bytes"].sum()),
+            verdicts=last["verdicts"].sum(axis=0),
+            misses=last["misses"].sum(axis=0),
+            windows=np.array(arm._rows)[calm],
+            verdict_samples=by_verdict[:, 0],
+            verdict_ns=by_verdict[:, 1],
+            stopped=place in self.look.stopped,
+            behind=place in self.look.behind,
+        )
 
 
 class Trials:
@@ -159,7 +187,7 @@ class Trials:
         finally:
             self._board.put(ENTRY, standing.live)
             self._board.put(FALLBACK, standing.generic)
-        return [_result(arm, stopped=p in trial.look.stopped) for p, arm in enumerate(arms)]
+        return [trial.result(place) for place in range(len(arms))]
 
     def _place(self, arms: Sequence[Arm]) -> list[list[int]]:
         """Put every program into a slot; the slots by arm. Copies get those that no arm has."""
@@ -230,23 +258,6 @@ class Trials:
     def close(self) -> None:
         """Give the dispatcher back."""
         self._dispatcher.close()
-
-
-def _result(arm: Arm, *, stopped: bool) -> ArmResult:
-    last, first = arm._last, arm._first
-    assert last is not None and first is not None
-    by_verdict = np.array(arm._by_verdict)
-    return ArmResult(
-        name=arm.name,
-        packets=int(last["packets"].sum()),
-        bytes=int(last["bytes"].sum()),
-        verdicts=last["verdicts"].sum(axis=0),
-        misses=last["misses"].sum(axis=0),
-        windows=np.array(arm._rows),
-        verdict_samples=by_verdict[:, 0],
-        verdict_ns=by_verdict[:, 1],
-        stopped=stopped,
-    )
 
 
 def _by_verdict(rows: Records) -> NDArray[np.int64]:

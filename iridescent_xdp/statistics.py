@@ -125,13 +125,13 @@ def trimmed_mean(counts: ArrayLike, limit_ns: float | None = None) -> float:
     """
     limit_ns = outlier_limit_ns(counts) if limit_ns is None else limit_ns
     total = np.asarray(counts).reshape(-1, HISTOGRAM_BUCKETS).sum(axis=0, keepdims=True)
-    means, samples = _window_means(total, limit_ns)
+    means, samples = window_means(total, limit_ns)
     if not samples[0]:
         raise MeasurementError("a mean of no samples", cure="measure longer or more traffic")
     return float(means[0])
 
 
-def _window_means(windows: ArrayLike, limit_ns: float) -> tuple[_Floats, _Floats]:
+def window_means(windows: ArrayLike, limit_ns: float) -> tuple[_Floats, _Floats]:
     """Mean (ns, NaN without samples) and number of samples of each window, up to the limit."""
     kept = np.asarray(windows, dtype=np.float64) * (limit_ns >= LOWER_NS)
     samples = kept.sum(axis=1)
@@ -163,7 +163,7 @@ def paired_difference(a: Windows, b: Windows) -> Effect:
             cure="measure both in one trial",
         )
     limit_ns = outlier_limit_ns(a, b)
-    (mean_a, n_a), (mean_b, n_b) = _window_means(a, limit_ns), _window_means(b, limit_ns)
+    (mean_a, n_a), (mean_b, n_b) = window_means(a, limit_ns), window_means(b, limit_ns)
     both = (n_a > 0) & (n_b > 0)
     if both.sum() < 2:
         raise MeasurementError(

@@ -13,6 +13,9 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from iridescent_xdp.disturbed import Disturbed
 from iridescent_xdp.errors import MeasurementError
 from iridescent_xdp.search.early import far_worse
 from iridescent_xdp.search.sequential import anytime
@@ -29,6 +32,7 @@ from iridescent_xdp.statistics import (
 CONTROLS = 2  # generic and its twin, which are never stopped
 BATCH_PRECISION = MINIMAL_GAIN / 2  # of the generic time: half of an interval
 FINAL_PRECISION = MINIMAL_GAIN / 3
+LEAST_WINDOWS = 2  # for a difference
 SPARSE = 1.3  # a look at the intervals comes when there are so many times as many windows
 
 
@@ -38,6 +42,7 @@ class Look:
 
     stopped: frozenset[int] = frozenset()  # far worse than generic
     behind: frozenset[int] = frozenset()  # surely not the best
+    disturbed: frozenset[int] = frozenset()  # windows (by place) that say nothing
     done: bool = False
 
     @property
@@ -51,11 +56,12 @@ class TrialEnd:
     """Decides after each window; one object for one trial.
 
     Without ``precision`` (times are not what is compared) arms are only stopped for being far
-    worse, and the trial ends when its samples are there.
+    worse, and the trial ends when its samples are there. ``disturbed`` goes from trial to trial.
     """
 
     settings: SearchSettings
     precision: float | None
+    disturbed: Disturbed = field(default_factory=Disturbed)
     looks: int = 0
     _next: int = RELIABLE_N
     _stopped: set[int] = field(default_factory=set)
@@ -63,17 +69,39 @@ class TrialEnd:
 
     def look(self, windows: Sequence[Windows]) -> Look:
         """``windows`` of every arm, generic and its twin first; each (windows, buckets)."""
-        generic = windows[0]
         for place in self._running(len(windows)):
-            if far_worse(generic, windows[place], self.settings):
+            if far_worse(windows[0], windows[place], self.settings):
                 self._stopped.add(place)
-        done = not self._running(len(windows))
-        if not done and self.precision is not None and len(generic) >= self._next:
-            self._next = max(len(generic) + 1, round(len(generic) * SPARSE))
-            self.looks += 1
+        done, left_out = not self._running(len(windows)), frozenset[int]()
+        if not done and self.precision is not None:
             with contextlib.suppress(MeasurementError):  # too few packets yet
-                done = self._known_enough(windows, self.precision)
-        return Look(stopped=frozenset(self._stopped), behind=frozenset(self._behind), done=done)
+                left_out = self._disturbed(windows)
+                calm = [place for place in range(len(windows[0])) if place not in left_out]
+                done = self._look_at([counts[calm] for counts in windows], self.precision)
+        return Look(
+            stopped=frozenset(self._stopped),
+            behind=frozenset(self._behind),
+            disturbed=left_out,
+            done=done,
+        )
+
+    def _disturbed(self, windows: Sequence[Windows]) -> frozenset[int]:
+        """Of an arm that was taken out two windows are left, whatever they were."""
+        found = self.disturbed.windows(windows[:CONTROLS])
+        for arm in self._stopped | self._behind:
+            seen = {int(place) for place in np.flatnonzero(windows[arm].sum(axis=1))}
+            if len(seen - found) < LEAST_WINDOWS:
+                found -= seen
+        return found
+
+    def _look_at(self, windows: Sequence[Windows], precision: float) -> bool:
+        """Now and then: whether these are enough."""
+        count = len(windows[0])
+        if count < self._next:
+            return False
+        self._next = max(count + 1, round(count * SPARSE))
+        self.looks += 1
+        return self._known_enough(windows, precision)
 
     def _running(self, arms: int) -> list[int]:
         return [p for p in range(CONTROLS, arms) if p not in self._stopped | self._behind]

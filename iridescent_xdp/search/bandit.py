@@ -66,7 +66,8 @@ class BanditPolicy(Policy):
             turns = self._told_at.setdefault(outcome.variant, [])
             turns.append(self._turn)
             del turns[:-REMEMBERED]
-            del self._records[outcome.variant].effects[:-REMEMBERED]
+            record = self._records[outcome.variant]
+            del record.effects[:-REMEMBERED], record.generic_ns[:-REMEMBERED]
 
     def effect(self, variant: Variant) -> Effect | None:
         """What is known now of its gain over generic: old results have wider intervals."""
@@ -77,7 +78,7 @@ class BanditPolicy(Policy):
         return pooled(
             [
                 _aged(effect, self.settings.discount ** (self._turn - 1 - turn))
-                for effect, turn in zip(record.effects, told_at, strict=True)
+                for effect, turn in zip(self._effects(record), told_at, strict=True)
             ]
         )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from iridescent_xdp.errors import IridescentError
+from iridescent_xdp.search.calm import as_calm
 from iridescent_xdp.search.settings import SearchSettings
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.search.trial import Outcome, Round, Status, Trial
@@ -53,6 +54,7 @@ class ResumeError(IridescentError, ValueError):
 @dataclass
 class _Record:
     effects: list[Effect] = field(default_factory=list)
+    generic_ns: list[float] = field(default_factory=list)  # in the trial of each effect
     failures: int = 0
     excluded: bool = False  # refused, or failed too often
     stopped: bool = False  # known to be far worse
@@ -80,6 +82,7 @@ class Policy(ABC):
         self.trials_used = 0
         self.history: list[Outcome] = []
         self._records: dict[Variant, _Record] = {}
+        self._calm_ns = 0.0  # the least that generic took in a trial; 0: not known
         self._asked: dict[Variant, Trial] = {}
         self._rounds_to_come = self.rounds()
         self._round = Round(variants=(), samples=1)
@@ -194,6 +197,9 @@ class Policy(ABC):
         self.history.append(outcome)
         if outcome.effect is not None:
             record.effects.append(outcome.effect)
+            record.generic_ns.append(outcome.generic_ns)
+            known = [ns for ns in (self._calm_ns, outcome.generic_ns) if ns]
+            self._calm_ns = min(known, default=0.0)
             record.failures = 0
             record.stopped |= outcome.stopped
             record.finalist &= not outcome.stopped
@@ -217,7 +223,12 @@ class Policy(ABC):
         record = self._records.get(variant)
         if record is None or record.excluded or not record.effects:
             return None
-        return pooled(record.effects)
+        return pooled(self._effects(record))
+
+    def _effects(self, record: _Record) -> list[Effect]:
+        """One for each of its trials, all on the scale of the calmest one."""
+        pairs = zip(record.effects, record.generic_ns, strict=True)
+        return [as_calm(effect, generic_ns, self._calm_ns) for effect, generic_ns in pairs]
 
     def looks(self, variant: Variant) -> int:
         """How often its gain was measured."""

@@ -48,6 +48,8 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         ends = {"value": effect.value, "low": effect.low, "high": effect.high}
         told["effect"] = {name: repr(float(value)) for name, value in ends.items()}
         told["effect"] |= {"n": effect.n, "unit": effect.unit}
+    if outcome.generic_ns:
+        told["generic_ns"] = repr(float(outcome.generic_ns))
     if outcome.reason:
         told["reason"] = outcome.reason
     if outcome.stopped:
@@ -132,6 +134,7 @@ def _outcome(told: Mapping[str, Any], space: Space) -> Outcome:
         effect=effect,
         reason=str(told.get("reason", "")),
         stopped=bool(told.get("stopped", False)),
+        generic_ns=float(told.get("generic_ns", 0.0)),
     )
 
 

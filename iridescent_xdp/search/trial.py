@@ -32,7 +32,8 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a trial; ``effect`` is the gain over generic (larger is better).
+    """What became of a trial; ``effect`` is the gain over generic (larger is better), which took
+    ``generic_ns`` then (0: not known).
 
     ``stopped``: it was so much worse that its measurement was cut short (``search.early``). It
     counts as measured, with the effect seen until then, and is not proposed again.
@@ -43,6 +44,7 @@ class Outcome:
     effect: Effect | None = None
     reason: str = ""
     stopped: bool = False
+    generic_ns: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.status is Status.MEASURED) != (self.effect is not None):
