@@ -40,7 +40,7 @@ PROTOCOLS = (0, TCP, UDP, SCTP, 1, 47)  # any, and six that IPv4 may carry
 SHARES = (0.0, 1.0, 0.0, 0.0)
 DENIED = tuple(ip_network(f"203.0.113.{host}/32") for host in range(64))
 LOADS, LOADS_AGAIN = (3, 1), (21, 1)  # of the same code; in the short form
-ROUNDS = 3  # measurements of each load
+ROUNDS, ROUNDS_AGAIN = (9, 3), (17, 3)  # measurements of each load
 FASTEST = 6  # are measured once more
 BEST = 3  # of each search's variants are measured again offline
 
@@ -128,9 +128,10 @@ def _times(
         if not options.quick:
             known += _walked(rig, timer, winners, options)
         few, many = options.pick(*LOADS), options.pick(*LOADS_AGAIN)
-        first = _by_address(rig, timer, dict.fromkeys(known), few)
+        first = _by_address(rig, timer, dict.fromkeys(known), few, options.pick(*ROUNDS))
         fastest = sorted(first, key=first.__getitem__)[:FASTEST]
-        return _by_address(rig, timer, dict.fromkeys([rig.variant, *winners, *fastest]), many)
+        wanted = dict.fromkeys([rig.variant, *winners, *fastest])
+        return _by_address(rig, timer, wanted, many, options.pick(*ROUNDS_AGAIN))
 
 
 def _walked(
@@ -145,16 +146,16 @@ def _walked(
 
 
 def _by_address(
-    rig: Rig, timer: StreamTimer, variants: Iterable[Variant], loads: int
+    rig: Rig, timer: StreamTimer, variants: Iterable[Variant], loads: int, n: int
 ) -> dict[Variant, float]:
-    """The median of so many loads of each, which lie at different addresses."""
+    """The median of so many loads of each, which lie at different addresses, ``n`` times each."""
     wanted = list(variants)
     programs = {
         f"{v.key} {load}": rig.place(rig.builder.variant(rig.function, v, Role.STEADY), v.key)
         for load in range(loads)
         for v in wanted
     }
-    rounds = timer.rounds(programs, ROUNDS)
+    rounds = timer.rounds(programs, n)
     for program in programs.values():
         program.close()
-    return {v: median(median(rounds[f"{v.key} {n}"]) for n in range(loads)) for v in wanted}
+    return {v: median(t for at in range(loads) for t in rounds[f"{v.key} {at}"]) for v in wanted}
