@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol, Self
 
@@ -24,6 +25,7 @@ from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.kernel.testrun import LIVE_BATCH, MAX_LIVE_BATCH, run_live
 from iridescent_xdp.state import State
 from iridescent_xdp.template import Template
+from traffic.calm import Calm
 
 SEQUENCE = 65_536
 MAX_FRAMES = 4096
@@ -205,7 +207,7 @@ class StreamTimer:
         template, insns = builder.helper("empty")
         self._empty_state = State.create(template)
         self.empty = self._empty_state.load(insns, "empty")
-        self.repeat = repeat
+        self.repeat, self.patience = repeat, 0.0
         self._set_up_ns = self._based_at = 0.0
         self._calibrate()
 
@@ -233,19 +235,21 @@ class StreamTimer:
         """``n`` interleaved rounds over all programs, after one to warm up; in nanoseconds.
 
         Each round has another order, so that no program always comes after the same one. What the
-        generator costs is measured anew all the time: a busy neighbour changes that, too.
+        generator costs is measured anew all the time. With ``patience`` what a busy neighbour
+        disturbed is measured again (traffic/calm.py).
         """
+        calm = Calm(self.patience)
         results: dict[str, list[float]] = {name: [] for name in programs}
         order, random = list(programs), Random(n)
         for number in range(n + 1):
             if before is not None:
                 before()
-            base = self._base_ns()
+            base = calm.measured(self._base_ns)
             random.shuffle(order)
             for name in order:
                 if time.monotonic() - self._based_at > FRESH_S:
-                    base = self._base_ns()
-                value = self.raw_ns(programs[name]) - base
+                    base = calm.measured(self._base_ns)
+                value = calm.measured(partial(self.raw_ns, programs[name])) - base
                 if number:
                     results[name].append(value)
         return results

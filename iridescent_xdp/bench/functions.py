@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from iridescent_xdp.bench.handwritten import compile_handwritten
 from iridescent_xdp.bench.live import cpus
+from iridescent_xdp.bench.loads import Loads
 from iridescent_xdp.bench.lookup import lookup
 from iridescent_xdp.bench.mixes import LOCALITIES, edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result
@@ -27,7 +28,6 @@ from traffic.mix_shares import Locality
 from traffic.mix_stream import Stream
 
 LOOKUP_ROUTES = 1000
-PASSES = 4  # of the stream in one measurement
 
 
 def functions(options: Options) -> list[Result]:
@@ -49,7 +49,6 @@ def _case(subject: Subject, locality: Locality, options: Options) -> list[Result
     with Rig(builder, subject) as rig, on_cpu(cpus()[1]):
         timer = StreamTimer(builder, stream)
         with timer:
-            timer.repeat *= options.pick(PASSES, 1)
             winner = find_winner(rig, timer, options, f"functions/{case.name}")
             timed = _times(case, rig, timer, locality, winner, options)
         if subject.name == "router":
@@ -84,13 +83,11 @@ def _times(
     by_hand = compile_handwritten(rig, headers=rig.subject.headers(rig.state))
     insns = rig.builder.variant(rig.function, winner, Role.STEADY)
     rig.check({"handwritten": by_hand, "winner": insns}, stream)
-    with rig.place(by_hand, "handwritten") as handwritten:
-        programs = {
-            "generic": rig.generic,
-            "specialized": rig.load(winner),
-            "handwritten": handwritten,
-        }
-        times = timer.rounds(programs, options.pick(25, 5))
+    with Loads(options) as loads:
+        loads.add_variant("generic", rig, rig.variant)
+        loads.add("specialized", rig, insns)
+        loads.add("handwritten", rig, by_hand)
+        times = loads.rounds(timer, options.pick(25, 5))
     return [
         case.of("time_ratio", ratio(times["generic"], times["specialized"])),
         case.of("handwritten_ratio", ratio(times["specialized"], times["handwritten"])),

@@ -15,6 +15,7 @@ from statistics import median
 
 from iridescent_xdp.bench.instrumentation import instrumentation
 from iridescent_xdp.bench.live import cpus
+from iridescent_xdp.bench.loads import Loads
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.split import split
@@ -22,13 +23,11 @@ from iridescent_xdp.bench.subject import Subject
 from iridescent_xdp.bench.subjects import subjects
 from iridescent_xdp.bench.unguarded import unguarded
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.preflight import on_cpu
 from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
 
-PASSES = 4
 BREAK_SHARE = 0.5
 
 Times = dict[str, list[float]]
@@ -85,29 +84,31 @@ def _measure(rig: Rig, guard: _Guard, stream: Stream, options: Options) -> list[
     case = Case(suite="guards", name=f"{rig.subject.name}/{name}")
     options.tell(f"guards/{case.name}")
     variant = rig.variant.with_values(**{name: guard.value})
-    narrowed = rig.load(variant)
-    passing, missing = split(rig, narrowed, name, stream)
+    passing, missing = split(rig, rig.load(variant), name, stream)
     with ExitStack() as stack:
-        programs = {"generic": rig.generic, "narrowed": narrowed}
-        fits = {**programs, **(_without(rig, guard, stack) if not guard.hot else {})}
-        on_pass = _timed(rig, fits, passing, options)
-        on_miss = _timed(rig, programs, missing, options)
+        loads = stack.enter_context(Loads(options))
+        loads.add_variant("generic", rig, rig.variant)
+        loads.add_variant("narrowed", rig, variant)
+        on_miss = _timed(rig, loads, missing, options)
+        if not guard.hot:
+            _add_unguarded(loads, rig, guard, stack)
+        on_pass = _timed(rig, loads, passing, options)
     return list(_results(case, on_pass, on_miss))
 
 
-def _without(rig: Rig, guard: _Guard, stack: ExitStack) -> dict[str, Program]:
+def _add_unguarded(loads: Loads, rig: Rig, guard: _Guard, stack: ExitStack) -> None:
     """The program whose guard cannot fail."""
     name = guard.point.name
     template = stack.enter_context(unguarded(rig.function.template, name))
     other = stack.enter_context(Rig(rig.builder, rig.subject, template=template))
     other.function.learn_keys(rig.seen.keys)
-    return {"unguarded": other.load(other.variant.with_values(**{name: guard.value}))}
+    variant = other.variant.with_values(**{name: guard.value})
+    loads.add_variant("unguarded", other, variant)
 
 
-def _timed(rig: Rig, programs: dict[str, Program], stream: Stream, options: Options) -> Times:
+def _timed(rig: Rig, loads: Loads, stream: Stream, options: Options) -> Times:
     with StreamTimer(rig.builder, stream) as timer:
-        timer.repeat *= options.pick(PASSES, 1)
-        return timer.rounds(programs, options.pick(25, 3))
+        return loads.rounds(timer, options.pick(25, 3))
 
 
 def _results(case: Case, on_pass: Times, on_miss: Times) -> Iterator[Result]:

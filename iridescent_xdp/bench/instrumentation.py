@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from iridescent_xdp.bench.loads import Loads
 from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
-from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.observe import watch_one_in
 from iridescent_xdp.state import State
 from iridescent_xdp.statistics import ratio
@@ -26,7 +26,6 @@ from traffic.mix_stream import Stream
 OBSERVE_SHIFTS = (0, 2, 4, 6, 8, 10)
 SAMPLE_SHIFTS = (0, 2, 3, 5, 8)
 TIMED_ARM = 1
-PASSES = 4
 
 
 def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
@@ -35,7 +34,6 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
     options.tell(f"guards/{case.name}: instrumentation")
     results: list[Result] = []
     with StreamTimer(rig.builder, stream) as timer:
-        timer.repeat *= options.pick(PASSES, 1)
         for metric, point, shifts in (
             ("instrumentation_pct", "observe_shift", OBSERVE_SHIFTS),
             ("timing_pct", "sample_shift", SAMPLE_SHIFTS),
@@ -43,17 +41,22 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
             usual = rig.variant[point]
             for shift in sorted({*shifts, usual} if not options.quick else {usual}):
                 name = metric if shift == usual else f"{metric}_1_in_{1 << shift}"
-                made = _looking(rig, shift) if point == "observe_shift" else _timing(rig, shift)
-                with made as program:
-                    programs = {"generic": rig.generic, "instrumented": program}
-                    times = timer.rounds(programs, options.pick(15, 5))
+                with Loads(options) as loads:
+                    loads.add_variant("generic", rig, rig.variant)
+                    if point == "observe_shift":
+                        with _looking(rig, loads, shift):
+                            times = loads.rounds(timer, options.pick(25, 5))
+                    else:
+                        variant = rig.variant.with_values(sample_shift=shift)
+                        loads.add_variant("instrumented", rig, variant, Role.ARM, TIMED_ARM)
+                        times = loads.rounds(timer, options.pick(25, 5))
                 on_top = percent(ratio(times["instrumented"], times["generic"]))
                 results.append(case.of(name, on_top))
     return results
 
 
 @contextmanager
-def _looking(rig: Rig, shift: int) -> Iterator[Program]:
+def _looking(rig: Rig, loads: Loads, shift: int) -> Iterator[None]:
     """Watched code, with the observer and the observing build where they are looked for."""
     template, insns = rig.builder.helper("observer")
     with ExitStack() as stack:
@@ -61,22 +64,8 @@ def _looking(rig: Rig, shift: int) -> Iterator[Program]:
         stack.callback(helper.close)
         both = State(template, {**helper.maps, **rig.state.maps})
         rig.enter(stack.enter_context(both.load(insns, "bench_observer")), OBSERVER)
-        watched, observing = (
-            stack.enter_context(rig.place(code, "bench_looking"))
-            for code in (_generic(rig, Role.WATCHED), _generic(rig, Role.OBSERVE))
-        )
-        rig.enter(observing, OBSERVING)
+        code = rig.builder.variant(rig.function, rig.variant, Role.OBSERVE)
+        rig.enter(stack.enter_context(rig.place(code, "bench_observing")), OBSERVING)
         watch_one_in(rig.state, shift)
-        yield watched
-
-
-def _generic(rig: Rig, role: Role) -> bytes:
-    return rig.builder.variant(rig.function, rig.variant, role)
-
-
-@contextmanager
-def _timing(rig: Rig, shift: int) -> Iterator[Program]:
-    variant = rig.variant.with_values(sample_shift=shift)
-    code = rig.builder.variant(rig.function, variant, Role.ARM)
-    with rig.place(code, "bench_timing", TIMED_ARM) as program:
-        yield program
+        loads.add_variant("instrumented", rig, rig.variant, Role.WATCHED)
+        yield

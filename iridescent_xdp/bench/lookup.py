@@ -13,37 +13,30 @@ from statistics import median
 
 import numpy as np
 
+from iridescent_xdp.bench.loads import Loads
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.decision.nodes import Result as Leaf
 from iridescent_xdp.errors import MeasurementError
-from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.statistics import CONFIDENCE, Effect
 from iridescent_xdp.toolchain.base import Request, Role
 from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 
 BOOTSTRAPS = 4000
-PASSES = 4  # on top of the suite's own: differences of a few nanoseconds are compared
 
 
 def lookup(case: Case, rig: Rig, timer: StreamTimer, options: Options) -> list[Result]:
     """``lookup_ratio`` of each way to look up, and the nanoseconds behind it."""
     options.tell(f"{case.suite}/{case.name}: the look-up alone")
-    repeat = timer.repeat
-    timer.repeat *= options.pick(PASSES, 1)
-    constant = _constant(rig)
     hot = _hottest(rig, timer, options)
-    programs: dict[str, Program] = {
-        "constant": constant,
-        "trie": rig.generic,
-        "flat": rig.load(rig.changed({"lookup": "flat"})),
-        "ifs": rig.load(rig.changed({"lookup": "ifs"})),
-        "hot": rig.load(hot),
-    }
-    times = timer.rounds(programs, options.pick(25, 5))
-    timer.repeat = repeat
-    constant.close()
+    with Loads(options) as loads:
+        loads.add("constant", rig, _constant(rig))
+        loads.add_variant("trie", rig, rig.variant)
+        for name in ("flat", "ifs"):
+            loads.add_variant(name, rig, rig.changed({"lookup": name}))
+        loads.add_variant("hot", rig, hot)
+        times = loads.rounds(timer, options.pick(25, 5))
     options.winners[f"{case.suite}/{case.name} (hot look-up)"] = rig.label(hot)
     return list(_results(case, times))
 
@@ -78,7 +71,7 @@ def difference_ratio(a: Sequence[float], b: Sequence[float], base: Sequence[floa
     return Effect(value=value, low=low, high=high, n=len(base), unit="ratio")
 
 
-def _constant(rig: Rig) -> Program:
+def _constant(rig: Rig) -> bytes:
     """Every destination leads to the first hop."""
     template = rig.function.template
     leaf = Leaf(template.constants["FIRST_HOP"])
@@ -89,7 +82,7 @@ def _constant(rig: Rig) -> Program:
         tables={"ifs4": leaf, "ifs6": leaf},
         tables_digest="constant",
     )
-    return rig.place(rig.builder.toolchain.compile(request), "bench_constant")
+    return rig.builder.toolchain.compile(request)
 
 
 def _hottest(rig: Rig, timer: StreamTimer, options: Options) -> Variant:
@@ -103,5 +96,5 @@ def _hottest(rig: Rig, timer: StreamTimer, options: Options) -> Variant:
         if count != keys.default
     ]
     good = [v for v in variants if rig.function.infeasible(v) is None]
-    times = timer.rounds({v.key: rig.load(v) for v in good}, options.pick(3, 1))
+    times = timer.rounds({v.key: rig.load(v) for v in good}, options.pick(15, 1))
     return min(good, key=lambda v: median(times[v.key]))

@@ -111,6 +111,9 @@ def need_of(result: Result) -> Need | None:
     return special or NEEDS.get((result.suite, result.metric))
 
 
+PATIENCE = 2.0
+
+
 @dataclass(kw_only=True)
 class Options:
     """How suites run. They tell their progress, and which variants won, by case."""
@@ -118,6 +121,11 @@ class Options:
     quick: bool = False
     tell: Callable[[str], None] = lambda _: None
     winners: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def patience(self) -> float:
+        """How much longer a measurement may take on a busy host (traffic/calm.py)."""
+        return 0.0 if self.quick else PATIENCE
 
     def pick(self, full: int, quick: int) -> int:
         """A number of repetitions."""

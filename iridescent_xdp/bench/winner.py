@@ -18,7 +18,7 @@ from iridescent_xdp.errors import IridescentError, MeasurementError
 from iridescent_xdp.points import PointKind
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.variant import Variant
-from traffic.generator import SEQUENCE, StreamTimer
+from traffic.generator import StreamTimer
 
 FINALS, FINALS_QUICK = ((32, 5), (8, 25)), ((8, 3),)  # how many are left, and their rounds
 MANY = 400  # variants; more are not measured one by one
@@ -28,7 +28,6 @@ STEPS, STEPS_QUICK = 8, 2
 def find_winner(rig: Rig, timer: StreamTimer, options: Options, where: str) -> Variant:
     """The fastest variant for the timer's stream. Raises MeasurementError when none is built."""
     rig.learn(timer)
-    repeat, timer.repeat = timer.repeat, SEQUENCE
     space = space_of(rig, options)
     hunt = Hunt(rig, timer, options)
     if space.size <= MANY:
@@ -38,7 +37,6 @@ def find_winner(rig: Rig, timer: StreamTimer, options: Options, where: str) -> V
         options.tell(f"{where}: a walk through {space.size} variants by the stream's clock")
         hunt.walk(space, rig.changed(rig.subject.narrow))
     best = hunt.best()
-    timer.repeat = repeat
     options.winners[where] = rig.label(best)
     options.tell(f"{where}: the winner is {rig.label(best)}")
     return best
@@ -84,6 +82,7 @@ class Hunt:
 
     def _time(self, variants: Sequence[Variant], n: int) -> None:
         if variants:
+            self._timer.patience = self._options.patience
             times = self._timer.rounds({v.key: self._rig.load(v) for v in variants}, n)
             self._times |= {v: median(times[v.key]) for v in variants}
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs that are compared, each loaded several times.
+
+The same code at another address is not equally fast: two loads of one program differ by some per
+cent. So in each round all loads of all programs have their turn, and a program's time in that round
+is the mean over its loads.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from statistics import fmean
+from typing import Self
+
+from iridescent_xdp.bench.results import Options
+from iridescent_xdp.bench.rig import Rig
+from iridescent_xdp.controller import STEADY_ARM
+from iridescent_xdp.kernel.program import Program
+from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
+from traffic.generator import StreamTimer
+
+LOADS = (3, 1)  # of each program; in the short form
+
+
+class Loads:
+    """Programs by name; a context manager that closes them."""
+
+    def __init__(self, options: Options) -> None:
+        self._count, self._patience = options.pick(*LOADS), options.patience
+        self._programs: dict[str, list[Program]] = {}
+        self._stack = ExitStack()
+
+    def add(self, name: str, rig: Rig, insns: bytes, arm: int = STEADY_ARM) -> None:
+        """Any instructions on the maps of ``rig``. Raises VerifierError."""
+        self._programs[name] = [
+            self._stack.enter_context(rig.place(insns, name, arm)) for _ in range(self._count)
+        ]
+
+    def add_variant(
+        self, name: str, rig: Rig, variant: Variant, role: Role = Role.STEADY, arm: int = STEADY_ARM
+    ) -> None:
+        """A variant of the function of ``rig``. Raises ToolchainError and VerifierError."""
+        self.add(name, rig, rig.builder.variant(rig.function, variant, role), arm)
+
+    def rounds(self, timer: StreamTimer, n: int) -> dict[str, list[float]]:
+        """ns per packet by name, ``n`` values each, as StreamTimer.rounds gives them."""
+        flat = {
+            f"{name} {place}": program
+            for name, programs in self._programs.items()
+            for place, program in enumerate(programs)
+        }
+        timer.patience = self._patience
+        times = timer.rounds(flat, n)
+        found: dict[str, list[float]] = {}
+        for name in self._programs:
+            alone = [times[f"{name} {place}"] for place in range(self._count)]
+            found[name] = [fmean(turn) for turn in zip(*alone, strict=True)]
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
