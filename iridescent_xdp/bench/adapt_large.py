@@ -39,8 +39,8 @@ STRATEGY = "racing"
 PROTOCOLS = (0, TCP, UDP, SCTP, 1, 47)  # any, and six that IPv4 may carry
 SHARES = (0.0, 1.0, 0.0, 0.0)
 DENIED = tuple(ip_network(f"203.0.113.{host}/32") for host in range(64))
-LOADS, LOADS_AGAIN = (3, 1), (21, 1)  # of the same code; in the short form
-ROUNDS, ROUNDS_AGAIN = (9, 3), (17, 3)  # measurements of each load
+LOADS, LOADS_AGAIN = (3, 1), (11, 1)  # of the same code; in the short form
+ROUNDS, ROUNDS_AGAIN = (5, 3), (9, 3)  # measurements of each load
 FASTEST = 6  # are measured once more
 BEST = 3  # of each search's variants are measured again offline
 
@@ -124,6 +124,7 @@ def _times(
         StreamTimer(builder, stream) as timer,
     ):
         rig.learn(timer)
+        timer.patience = options.patience
         known = list(dict.fromkeys([*winners, *measured]))
         if not options.quick:
             known += _walked(rig, timer, winners, options)

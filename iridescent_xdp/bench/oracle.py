@@ -87,6 +87,7 @@ def oracle(builder: Builder, stream: Stream, plan: Plan, options: Options) -> Or
             for load in copies
         }
         with StreamTimer(builder, stream) as timer:
+            timer.patience = options.patience
             rounds = timer.rounds(programs, options.pick(15, 3))
         for program in programs.values():
             program.close()
