@@ -18,6 +18,7 @@ from iridescent_xdp.variant import Variant
 
 GENERIC_ARM, TWIN_ARM, FIRST_CANDIDATE = 0, 1, 2
 ARMS = STEADY_ARM  # numbers below it are for trials
+COPIES_S = 0.3  # for loading copies of the arms of one trial: nobody looks at the traffic meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,14 @@ class Workshop:
             self._arm(b.label, number, b.measured, copies)
             for b, number in zip(built, numbers, strict=True)
         ]
+
+    def affordable(self, built: Sequence[Built], most: int) -> int:
+        """How often generic, its twin and ``built`` may be loaded: ``most`` times, or what does not
+        take longer than COPIES_S."""
+        self.arms(built)  # once in any case
+        codes = [self._generic, self._generic, *(item.measured for item in built)]
+        once_s = sum(self._controller.arm_programs.load_s(code) for code in codes)
+        return min(most, 1 + int(COPIES_S / max(once_s, 1e-3)))
 
     def close(self) -> None:
         """Leave the sandboxes to whoever needs them next; programs are held no longer."""

@@ -217,7 +217,8 @@ class Campaign:
 
     def _final(self, built: Sequence[Built]) -> list[ArmResult]:
         """A trial that may decide."""
-        results = self.trial(built, FINAL_SAMPLES, precision=FINAL_PRECISION, copies=FINAL_COPIES)
+        copies = self.workshop.affordable(built, FINAL_COPIES)
+        results = self.trial(built, FINAL_SAMPLES, precision=FINAL_PRECISION, copies=copies)
         self._decided = dict(zip((b.variant for b in built), results[2:], strict=True))
         self._controls = results[:2]
         return results

@@ -8,6 +8,7 @@ program that is live.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 
 from iridescent_xdp.kernel.program import Program
@@ -25,6 +26,7 @@ class KeptPrograms:
         self._state = state
         self._programs: OrderedDict[_Key, Program] = OrderedDict()
         self._held: set[_Key] = set()
+        self._load_s: dict[bytes, float] = {}  # by digest: what the verifier took last
 
     def load(
         self,
@@ -42,7 +44,9 @@ class KeptPrograms:
         """
         key = (hashlib.sha256(insns).digest(), arm, copy)
         if key not in self._programs:
+            began = time.perf_counter()
             self._programs[key] = self._state.load(insns, name, template=template, arm=arm)
+            self._load_s[key[0]] = time.perf_counter() - began
         self._programs.move_to_end(key)
         if hold:
             self._held.add(key)
@@ -50,6 +54,10 @@ class KeptPrograms:
         for other in old[: max(0, len(self._programs) - KEPT)]:
             self._programs.pop(other).close()
         return self._programs[key]
+
+    def load_s(self, insns: bytes) -> float:
+        """Seconds that loading this code took; 0 when it was not loaded here yet."""
+        return self._load_s.get(hashlib.sha256(insns).digest(), 0.0)
 
     def let_go(self) -> None:
         """Nothing is held any more."""

@@ -72,6 +72,7 @@ class Ledger:
     def _tell(self, results: Sequence[ArmResult]) -> None:
         self._events.tell(
             "trial",
+            disturbed_windows=results[0].left_out,
             arms=[
                 {
                     "variant": r.name,

@@ -4,7 +4,8 @@
 During a trial the dispatcher stands in slot 0 and sends runs of consecutive packets to the
 arms in a shuffled order. Each arm counts and times itself in ``arm_stats``; the controller reads
 the difference about every 10 ms, and ends the trial when enough is known. Nothing is clipped or
-filled in: a trial that saw too little traffic fails and says so.
+filled in: a trial that saw too little traffic fails and says so, and windows in which the generic
+arms show that the machine was disturbed are left out for all arms, and counted.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class ArmResult:
 
     ``verdict_samples`` (timed packets below 4,096 ns) and ``verdict_ns`` (their times, added up)
     have shape (windows, verdicts). ``stopped``: it was far worse than generic, and cut short;
-    ``behind``: surely not the best, and cut short. Windows that were disturbed are not among them.
+    ``behind``: surely not the best, and cut short. ``left_out`` windows were disturbed, and are not
+    in it (disturbed.py).
     """
 
     name: str
@@ -50,6 +52,7 @@ class ArmResult:
     verdict_ns: NDArray[np.int64]
     stopped: bool = False
     behind: bool = False
+    left_out: int = 0
 
     @property
     def samples(self) -> int:
@@ -146,6 +149,7 @@ class _Trial:
             verdict_ns=by_verdict[:, 1],
             stopped=place in self.look.stopped,
             behind=place in self.look.behind,
+            left_out=len(self.look.disturbed),
         )
 
 

@@ -89,9 +89,10 @@ class Arm(Event):
 
 
 class Trial(Event):
-    """Arms that shared the same traffic, generic among them."""
+    """Arms that shared the same traffic, generic among them; windows that were left out."""
 
     arms: tuple[Arm, ...] = Field(min_length=1)
+    disturbed_windows: Count = 0
 
 
 class Decision(Event):

@@ -26,6 +26,7 @@ GENERATION = 24  # above, so many are sampled
 LEAN_SHARE = 0.2  # of few trials, that the first generation takes
 LEAN_ARMS = 3  # then measured together: the model learns from each batch what the next should be
 LEAN_TRIALS = 100  # these are few
+SEMIFINAL = 8  # times as many trials as finalists, or more: there is a semifinal
 SPARE = 4  # times as many as the finalists are thought of: some may be refused
 VAGUE = 4  # an interval so many times as wide as the median one says little
 LEAST = 0.002  # of the best gain: an improvement that is not worth a trial
@@ -46,6 +47,7 @@ class RacingPolicy(Policy):
             yield Round(variants=self._seeds(), samples=self.settings.first_samples)
         if self._lean():
             yield from self._guess_on()
+            yield from self._semifinal()
             yield from self._lean_final()
             return
         yield from self._halve(self._generation())
@@ -69,23 +71,41 @@ class RacingPolicy(Policy):
         rng = np.random.default_rng(self.settings.seed)
         sampled = self.space.sample(max(2, count - len(self._seeds())), rng)
         yield Round(variants=self._unmeasured(sampled), samples=samples)
-        while self.room() > 0:
-            if vague := self._vague()[: min(LEAN_ARMS, self.room())]:
+        while (room := self.room() - self._semifinalists()) > 0:
+            if vague := self._vague()[: min(LEAN_ARMS, room)]:
                 yield Round(variants=vague, samples=samples)
                 continue
-            known = self.known()
-            best = max([0.0, *(effect.value for effect in known.values())])
-            guesses = suggest(
-                self.space,
-                known,
-                min(LEAN_ARMS, self.room()),
-                seed=self.settings.seed,
-                least_ns=LEAST * best,
-                barred=[v for v in self.tried if v not in known],
-            )
+            guesses = self._promising(min(LEAN_ARMS, room))
             if not guesses:
                 break
             yield Round(variants=guesses, samples=samples)
+
+    def _promising(self, count: int) -> list[Variant]:
+        """Unmeasured, and expected to be better by what is worth a trial."""
+        known = self.known()
+        best = max([0.0, *(effect.value for effect in known.values())])
+        return suggest(
+            self.space,
+            known,
+            count,
+            seed=self.settings.seed,
+            least_ns=LEAST * best,
+            barred=[v for v in self.tried if v not in known],
+        )
+
+    def _semifinalists(self) -> int:
+        """Where there are trials enough, so many of them are measured like finalists before."""
+        count = self.settings.finalists
+        return count if (self.settings.max_trials or 0) >= SEMIFINAL * count else 0
+
+    def _semifinal(self) -> Iterator[Round]:
+        """The best, and what may be better, measured well: the model learns small gains from it."""
+        count = min(self._semifinalists(), max(0, self.room()))
+        best = self._lasting(count // 2)
+        others = [v for v in self._promising(count) if v not in best]
+        if count and best:
+            arms = [*best, *others][:count]
+            yield Round(variants=arms, samples=self.settings.final_samples, final=True)
 
     def _vague(self) -> list[Variant]:
         """Measured once, in a batch so disturbed that they may still be the best."""
@@ -102,12 +122,16 @@ class RacingPolicy(Policy):
 
     def _lean_final(self) -> Iterator[Round]:
         """What the model expects most of, measured or not."""
-        known, count = self.known(), self.settings.finalists
+        if best := self._lasting(self.settings.finalists):
+            yield Round(variants=best, samples=self.settings.final_samples, final=True)
+
+    def _lasting(self, count: int) -> list[Variant]:
+        """So many of what the model expects most of, loaded again."""
+        known = self.known()
         if not known:
-            return
+            return []
         wanted = most_lasting(self.space, known, SPARE * count, seed=self.settings.seed)
-        best = [v for v in wanted if v != self.space.generic and self.usable(v)][:count]
-        yield Round(variants=best, samples=self.settings.final_samples, final=True)
+        return [v for v in wanted if v != self.space.generic and self.usable(v)][:count]
 
     def ranking(self) -> list[tuple[Variant, Effect]]:
         """As ``Policy.ranking``; where trials are few, finalists by what the model expects."""

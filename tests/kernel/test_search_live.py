@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -110,6 +111,9 @@ def test_a_search_finds_the_faster_code_and_loses_nothing(bed: Testbed, builder:
         (decision,) = here.events.named("decision")
         assert swap["key"] == summary.winner.key and "saves" in decision["reason"]
         assert summary.space_size == 2 and len(summary.rows) == 1
+        measured = here.events.named("trial")
+        assert len(measured) == 2, "the policy's final is the one that decides"
+        assert {arm["variant"] for arm in measured[-1]["arms"]} >= set(decision["gains"])
         kinds = [line["event"] for line in here.events.lines]
         order = ["attached", "observed", "space", "built", "trial", "swap", "decision"]
         assert [kinds.index(kind) for kind in order] == sorted(map(kinds.index, order))
@@ -126,6 +130,24 @@ def test_a_share_of_the_traffic_is_enough(bed: Testbed) -> None:
             for arm in trial["arms"]:
                 assert sum(arm["verdicts"]) == pytest.approx(arm["packets"], rel=0.01), arm
         here.end()
+
+
+def test_all_loads_of_an_arm_get_packets_and_count_together(bed: Testbed) -> None:
+    """What a trial with three loads of each program plans, and what its rows hold."""
+    plan = plan_for(TABLES, points=SMALL, policy=OFTEN)
+    with ground(bed, Builder("llvm"), plan) as here, closing(Campaign(here.controller)) as campaign:
+        variant = next(v for v in campaign.space if v != here.controller.plan.generic)
+        results = campaign.trial([campaign.workshop.build(variant)], 5000, copies=3)
+        board = here.controller.board
+        schedule = board.state["schedule"].read(0)
+        assert schedule is not None
+        turns = Counter(int(slot) for slot in schedule[0]["slots"])
+        assert len(turns) == 9 and max(turns.values()) - min(turns.values()) <= 1
+        programs = {board.holds(slot) for slot in turns}
+        assert len(programs) == 9, "each of them is a program of its own"
+        packets = [result.packets for result in results]
+        assert max(packets) < 1.3 * min(packets)
+        assert all(result.samples > 0 for result in results)
 
 
 def test_slow_traffic_is_looked_at_more_closely(bed: Testbed) -> None:
