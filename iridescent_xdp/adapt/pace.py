@@ -3,7 +3,8 @@
 
 The generic code is timed beside it, on the same packets in the same milliseconds, and what is
 followed is the ratio of the two. Under another load caches are otherwise cold and the ratio is
-another one, so each load (a factor of two) has a baseline of its own.
+another one, so each load (a factor of two) has a baseline of its own. So has each time that generic
+takes (a factor of 1.26): a neighbour of the machine slows it down more than it does a fast variant.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from iridescent_xdp.statistics import outlier_limit_ns, trimmed_mean
 
 TIMED = 150  # packets in one value, of either program
 LEARNING = 8  # values in a baseline
+STEPS = 3  # of generic's time, in a factor of two
 LEAST_NOISE = 0.02  # standard deviation of a value
 UNSURE = 1.5  # times as large it may be: a baseline of a few is a guess
 UNPAIRED = 2.0  # without a reference the host's own ups and downs count, too
@@ -27,7 +29,7 @@ RARE = 14.0  # false alarms come every e^RARE values or so (Siegmund 1985)
 
 @dataclass(kw_only=True)
 class _Band:
-    """One load: its baseline, then the two sums."""
+    """One load, and one time of generic: its baseline, then the two sums."""
 
     times: Histogram = field(default_factory=no_times)
     reference: Histogram = field(default_factory=no_times)
@@ -41,14 +43,15 @@ class Pace:
 
     def __init__(self, least_change: float) -> None:
         self._least = least_change
-        self._bands: dict[tuple[bool, int], _Band] = {}
+        self._bands: dict[tuple[int, int], _Band] = {}
 
     def add(self, reading: Reading) -> Moved | None:
         """Count one look; what it shows, if anything."""
         if not reading.times.sum() or reading.pps <= 0:
             return None
         paired = bool(reading.reference_times.sum())
-        band = self._bands.setdefault((paired, round(math.log2(reading.pps))), _Band())
+        gauge = round(STEPS * math.log2(reading.reference_ns or 1.0)) if paired else 0
+        band = self._bands.setdefault((gauge, round(math.log2(reading.pps))), _Band())
         band.times = band.times + reading.times
         band.reference = band.reference + reading.reference_times
         if band.times.sum() < TIMED or (paired and band.reference.sum() < TIMED):

@@ -32,7 +32,7 @@ from iridescent_xdp.events import EventLog
 class ShiftSettings:
     """When a shift is told. Defaults: see the false alarms in docs/adaptation.md."""
 
-    noise_limit: float = 5.0  # a group has to move by so many standard deviations of noise
+    noise_limit: float = 5.5  # a group has to move by so many standard deviations of noise
     least_change: float = 0.015  # and one of its categories by so much of all packets
     least_slowdown: float = 0.15  # of the relative time per packet, either way
     batch: int = 200  # packets in a group's batch, at least

@@ -20,7 +20,7 @@ WINDOWS = np.array([1, 2, 4, 8, 16, 32])  # batches
 LONGEST = int(WINDOWS[-1])
 PRIOR = 4.0  # longer windows' dispersion begins as that of single batches, as if seen so often
 EARLY, EARLIEST = 2.0, 3  # times the limit, while a baseline of EARLIEST batches or more grows
-ALONE = 1.6  # times the limit, for one batch: trains of packets are shorter than that
+ALONE = 1.5  # times the limit, for one batch: trains of packets are shorter than that
 UNSURE = 8.0  # a dispersion from n degrees of freedom is taken 1 + UNSURE / n times as large
 USUAL = 2.0  # what is beyond so many standard deviations counts as that
 
