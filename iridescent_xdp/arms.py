@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from iridescent_xdp.controller import Controller
@@ -39,10 +39,17 @@ class Built:
 
 
 class Workshop:
-    """Builds and checks each variant once; loads arms and the programs a trial needs."""
+    """Builds and checks each variant once; loads arms and the programs a trial needs. ``between``
+    is called before each load, which may take a tenth of a second."""
 
-    def __init__(self, controller: Controller, preflight: Preflight) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        preflight: Preflight,
+        between: Callable[[], object] = lambda: None,
+    ) -> None:
         self._controller = controller
+        self._between = between
         self._preflight = preflight
         self._built: dict[Variant, Built] = {}
         plan, builder = controller.plan, controller.builder
@@ -65,6 +72,7 @@ class Workshop:
         return Arm(name=name, number=number, program=programs[0], copies=tuple(programs[1:]))
 
     def _load(self, insns: bytes, arm: int, *, copy: int = 0, hold: bool = False) -> Program:
+        self._between()
         programs = self._controller.arm_programs
         return programs.load(insns, f"arm_{arm}", arm=arm, copy=copy, hold=hold)
 

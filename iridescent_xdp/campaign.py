@@ -73,7 +73,7 @@ class Campaign:
         tries = first_tries(self.plan, self.space, predicted, seeds)
         self._asking = search_settings(self.settings, tries, quick=quick)
         self._trials = Trials(controller.board, controller.builder, seed=self.settings.seed)
-        self.workshop = Workshop(controller, self._preflight())
+        self.workshop = Workshop(controller, self._preflight(), self._stop)
         self.promotion = Promotion(controller, self.workshop)
         self._disturbed = Disturbed()
         self._controls: list[ArmResult] = []  # of the last final: generic, generic again,
