@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 
 from iridescent_xdp.adapt.sensor import Sensor
-from iridescent_xdp.adapt.shift import ShiftDetector, tell_shift
+from iridescent_xdp.adapt.shift import ShiftDetector, ShiftSettings, tell_shift
 from iridescent_xdp.adapt.signature import Signature
 from iridescent_xdp.events import EventLog
+
+LEARNING = 5  # batches in the baseline: while something is built looks are rare
 
 
 class SearchWatch:
@@ -32,7 +34,7 @@ class SearchWatch:
         self._sensor = sensor
         self._every_s, self._look_s = every_s, look_s
         self._events, self._clock = events, clock
-        self._detector = ShiftDetector()
+        self._detector = ShiftDetector(ShiftSettings(learning=LEARNING))
         self._looked_at = 0.0
         self.moved = ""
         self.workload = Signature()  # of the search, as far as it was looked at
