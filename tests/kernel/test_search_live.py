@@ -132,12 +132,20 @@ def test_a_share_of_the_traffic_is_enough(bed: Testbed) -> None:
         here.end()
 
 
-def test_all_loads_of_an_arm_get_packets_and_count_together(bed: Testbed) -> None:
+def test_all_loads_of_an_arm_get_packets_and_count_together(
+    bed: Testbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a trial with three loads of each program plans, and what its rows hold."""
     plan = plan_for(TABLES, points=SMALL, policy=OFTEN)
     with ground(bed, Builder("llvm"), plan) as here, closing(Campaign(here.controller)) as campaign:
         variant = next(v for v in campaign.space if v != here.controller.plan.generic)
-        results = campaign.trial([campaign.workshop.build(variant)], 5000, copies=3)
+        built = [campaign.workshop.build(variant)]
+        found = []
+        for seconds in (0.0, 100.0):
+            monkeypatch.setattr("iridescent_xdp.arms.COPIES_S", seconds)
+            found.append(campaign.workshop.affordable(built, 3))
+        assert found == [1, 3]
+        results = campaign.trial(built, 5000, copies=3)
         board = here.controller.board
         schedule = board.state["schedule"].read(0)
         assert schedule is not None

@@ -42,11 +42,14 @@ def test_without_patience_everything_counts(probes: list[float]) -> None:
 def test_patience_has_an_end_and_the_calmest_counts(
     probes: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calm, "GRACE_S", -1.0)  # nothing may be lost
-    probes += [100, 100, 170, 170]
+    seconds = numbers()
+    monkeypatch.setattr(calm, "GRACE_S", 0.0)
+    monkeypatch.setattr(calm.time, "monotonic", lambda: next(seconds))  # each try takes one
+    probes += [100, 100, 170, 170, 130, 130, 150, 150, 160, 160]
     values = numbers()
-    patient = Calm(1.0)
-    assert [patient.measured(lambda: next(values)) for _ in range(2)] == [0.0, 1.0]
+    patient = Calm(2.0)
+    assert [patient.measured(lambda: next(values)) for _ in range(2)] == [0.0, 2.0]
+    assert not probes
 
 
 def test_the_probe_takes_time() -> None:

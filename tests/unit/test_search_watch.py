@@ -70,6 +70,15 @@ def test_a_change_ends_it_once() -> None:
     assert watch.workload.packets == known  # of the workload that was searched, and no other
 
 
+def test_few_looks_are_a_baseline_while_something_is_built() -> None:
+    """A fifth more of IPv6 after six looks is told, not learned."""
+    looks = Looks()
+    watch = looks.watch(Signature())
+    assert not looks.after(watch, 0.6)
+    family = {"family": (0.0, 0.01, 0.69, 0.3)}
+    assert looks.after(watch, 1.0, family) == "family"
+
+
 def test_what_changed_before_its_first_look_is_seen() -> None:
     looks = Looks()
     assert looks.after(looks.watch(usual(10)), 1.0, TAGGED) == "tags"

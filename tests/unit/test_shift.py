@@ -135,6 +135,15 @@ def test_a_slower_variant_is_told_by_its_ratio_to_generic() -> None:
     assert 2 <= looks_until(detector, model, 8) <= 8
 
 
+def test_a_neighbour_that_slows_generic_down_more_is_no_shift() -> None:
+    model = Model(seed=12, host=0.02)
+    detector = learned(model, 30)
+    for busy in (True, False, True):
+        model.live_ns, model.generic_ns = (72, 236) if busy else (55, 135)
+        for _ in range(40):
+            assert detector.update(model.reading()) is None
+
+
 def test_a_reference_is_missing() -> None:
     model = Model(seed=9)
 

@@ -15,8 +15,10 @@ from iridescent_xdp.statistics import (
     HISTOGRAM_BUCKETS,
     LOWER_NS,
     UPPER_NS,
+    Candidate,
     Effect,
     bucket_of,
+    decide,
     outlier_limit_ns,
     paired_difference,
     pooled,
@@ -222,3 +224,11 @@ def test_ratio_interval_covers_the_truth() -> None:
 def test_ratio_refuses(a: list[float], b: list[float], message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         ratio(a, b)
+
+
+def test_surely_slower_by_more_than_2_percent_is_no_tie() -> None:
+    """Generic differs from itself by 5 ns, which says little about what takes 50."""
+    best = Candidate(name="best", windows=constant(50), deviations=3)
+    for other_ns, winner in ((53, "best"), (51, "simple")):
+        simple = Candidate(name="simple", windows=constant(other_ns), deviations=1)
+        assert decide(constant(130), constant(125), [best, simple]).winner == winner
