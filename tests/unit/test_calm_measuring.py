@@ -44,7 +44,7 @@ def test_patience_has_an_end_and_the_calmest_counts(
 ) -> None:
     seconds = numbers()
     monkeypatch.setattr(calm, "GRACE_S", 0.0)
-    monkeypatch.setattr(calm.time, "monotonic", lambda: next(seconds))  # each try takes one
+    monkeypatch.setattr("traffic.calm.time.monotonic", lambda: next(seconds))  # each try takes one
     probes += [100, 100, 170, 170, 130, 130, 150, 150, 160, 160]
     values = numbers()
     patient = Calm(2.0)
