@@ -39,14 +39,15 @@ def look_and_learn(controller: Controller) -> Observation:
 
 
 def _look(controller: Controller) -> Observation:
-    """One packet in 2^observe_shift is looked at; when that was too few, more of the next ones."""
+    """One packet in 2^observe_shift is looked at; when that was too few, more of the next ones,
+    and for longer: packets come in bursts, and a short look may fall between two."""
     plan = controller.plan
     shift = plan.generic["observe_shift"]
     seconds = LOOK_FOR_KEYS_S if any(t.hot for t in plan.template.tables) else LOOK_S
     lookers = _lookers(controller)
     while True:
         seen = observe(controller.board, lookers, controller.held_by, shift=shift, seconds=seconds)
-        if not shift or not seen.packets or seen.packets >> shift >= ENOUGH_LOOKS:
+        if not shift or seen.packets >> shift >= ENOUGH_LOOKS:
             return seen
         shift = max(0, min(shift - 1, (seen.packets // WANTED_LOOKS).bit_length() - 1))
         seconds = LOOK_FOR_KEYS_S

@@ -21,6 +21,7 @@ from iridescent_xdp.functions.filter_config import FilterTables
 from iridescent_xdp.kernel.features import Feature
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.plan import Plan
+from iridescent_xdp.statistics import ratio
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.switchboard import ENTRY
 from iridescent_xdp.toolchain.base import Role
@@ -158,8 +159,12 @@ def test_all_loads_of_an_arm_get_packets_and_count_together(
         assert all(result.samples > 0 for result in results)
 
 
-def test_slow_traffic_is_looked_at_more_closely(bed: Testbed) -> None:
-    """One packet in 256 of 6,000 would be 23."""
+@pytest.mark.parametrize("first", [0.0, 0.3])
+def test_slow_traffic_is_looked_at_more_closely(
+    bed: Testbed, monkeypatch: pytest.MonkeyPatch, first: float
+) -> None:
+    """One packet in 256 of 6,000 would be 23, and a short look may fall between two bursts."""
+    monkeypatch.setattr("iridescent_xdp.candidates.LOOK_S", first)
     events, plan = Events(), plan_for(TABLES, points=SMALL, policy=OFTEN)
     with (
         operated(bed, Builder("llvm"), plan, events) as controller,
@@ -197,23 +202,26 @@ def test_the_winner_is_the_best_of_all_offline(bed: Testbed, strategy: str) -> N
         here.end()
         offline = offline_ns(here.controller, builder)
     assert summary.winner is not None and len(offline) == summary.space_size == 8
-    best = min(offline, key=offline.__getitem__)
-    assert offline[summary.winner] <= offline[best] * (1 + NOISE), offline
-    assert offline[here.controller.plan.generic] > offline[best] * (1 + 3 * NOISE)
+    best = min(offline, key=lambda variant: median(offline[variant]))
+    surely = {variant: ratio(times, offline[best]).low for variant, times in offline.items()}
+    assert surely[summary.winner] <= 1 + NOISE, surely  # a neighbour may slow down some rounds
+    assert max(surely.values()) > 1 + NOISE, "a wrong winner would be told from the best"
+    assert median(offline[here.controller.plan.generic]) > median(offline[best]) * (1 + 3 * NOISE)
 
 
-def offline_ns(controller: Controller, builder: Builder) -> dict[Variant, float]:
-    """Time per packet of every variant on the same stream, without a network."""
+def offline_ns(controller: Controller, builder: Builder) -> dict[Variant, list[float]]:
+    """Times per packet of every variant on the same stream, without a network, by rounds."""
     plan, programs = controller.plan, dict[str, Program]()
     variants = {variant.key: variant for variant in plan.space({})}
     for key, variant in variants.items():
         code = builder.variant(plan.function, variant, Role.STEADY)
         programs[key] = controller.state.load(code, f"off_{key}")
     with StreamTimer(builder, TRAFFIC) as timer:
-        rounds = timer.rounds(programs, 7)
+        timer.patience = 2.0
+        rounds = timer.rounds(programs, 11)
     for program in programs.values():
         program.close()
-    return {variants[key]: median(times) for key, times in rounds.items()}
+    return {variants[key]: times for key, times in rounds.items()}
 
 
 def test_a_broken_variant_never_meets_traffic(bed: Testbed, tmp_path: Path) -> None:
