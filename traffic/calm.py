@@ -12,6 +12,9 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 PROBED = bytes(1 << 17)  # some 0.15 ms
 SLOWER = 1.1  # times as long as the shortest probe: disturbed
@@ -26,18 +29,18 @@ class Calm:
         self._least = math.inf
         self._counted_s = self._lost_s = 0.0
 
-    def measured(self, measure: Callable[[], float]) -> float:
+    def measured(self, measure: Callable[[], _T]) -> _T:
         """The first measurement in calm, or the calmest one when patience is at an end."""
         if not self._patience:
             return measure()
-        calmest, found = math.inf, 0.0
+        calmest, found = math.inf, None
         while True:
             began, before = time.monotonic(), _probe_ns()
             value = measure()
             worst = max(before, _probe_ns())
             took_s = time.monotonic() - began
             self._least = min(self._least, before, worst)
-            if worst < calmest:
+            if found is None or worst < calmest:
                 calmest, found = worst, value
             if worst <= SLOWER * self._least:
                 break
