@@ -60,6 +60,7 @@ class Adapter:
             every_s=self._settings.every_ms / 1000,
             look_s=self._look_s,
             events=controller.events,
+            usual=self.detector.usual,
             clock=clock,
         )
         self._worth = Worth()

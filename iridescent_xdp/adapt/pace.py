@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Time per packet of the live variant, look after look: a two-sided CUSUM on its logarithm.
+"""Time per packet of the live variant, look after look: a one-sided CUSUM on its logarithm.
 
 The generic code is timed beside it, on the same packets in the same milliseconds, and what is
 followed is the ratio of the two. Under another load caches are otherwise cold and the ratio is
 another one, so each load (a factor of two) has a baseline of its own. So has each time that generic
 takes (a factor of 1.26): a neighbour of the machine slows it down more than it does a fast variant.
+It may come and go within one look, though, and then the ratio moves by a third; so only what is
+beyond that counts, and only what is slower: a live variant that got faster needs no other one.
 """
 
 from __future__ import annotations
@@ -29,20 +31,19 @@ RARE = 14.0  # false alarms come every e^RARE values or so (Siegmund 1985)
 
 @dataclass(kw_only=True)
 class _Band:
-    """One load, and one time of generic: its baseline, then the two sums."""
+    """One load, and one time of generic: its baseline, then the sum."""
 
     times: Histogram = field(default_factory=no_times)
     reference: Histogram = field(default_factory=no_times)
     learned: list[float] = field(default_factory=list)
-    up: float = 0.0
-    down: float = 0.0
+    slower: float = 0.0
 
 
 class Pace:
-    """Follows the time per packet; ``least_change`` is the share of it that is worth noticing."""
+    """Follows the time per packet; more than ``least_slowdown``, a share of it, is told."""
 
-    def __init__(self, least_change: float) -> None:
-        self._least = least_change
+    def __init__(self, least_slowdown: float) -> None:
+        self._least = least_slowdown
         self._bands: dict[tuple[int, int], _Band] = {}
 
     def add(self, reading: Reading) -> Moved | None:
@@ -67,13 +68,11 @@ class Pace:
         usual = float(np.median(band.learned))
         noise = max(LEAST_NOISE, UNSURE * float(np.std(band.learned, ddof=1)))
         least = math.log1p(self._least * (1 if paired else UNPAIRED))
-        slack = least / 2 + noise / math.sqrt(LEARNING)
-        threshold = max(2 * least, RARE * noise**2 / (2 * slack) + noise)
+        slack = least + noise / math.sqrt(LEARNING)
+        threshold = max(least, RARE * noise**2 / (2 * slack) + noise)
         most = threshold * 0.4  # two looks alone never do it
-        band.up = max(0.0, band.up + min(most, value - usual - slack))
-        band.down = max(0.0, band.down + min(most, usual - value - slack))
-        statistic = max(band.up, band.down)
-        if statistic <= threshold:
+        band.slower = max(0.0, band.slower + min(most, value - usual - slack))
+        if band.slower <= threshold:
             return None
         what = "of the generic code's time" if paired else "ns"
         before, after = math.exp(usual), math.exp(value)
@@ -81,11 +80,11 @@ class Pace:
             group="time",
             before={what: before},
             after={what: after},
-            statistic=statistic,
+            statistic=band.slower,
             threshold=threshold,
             reason=(
                 f"time per packet: from {before:.2f} to {after:.2f} {what} "
-                f"(CUSUM {statistic:.2f}, limit {threshold:.2f})"
+                f"(CUSUM {band.slower:.2f}, limit {threshold:.2f})"
             ),
         )
 

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from iridescent_xdp.adapt.sensor import Sensor
 from iridescent_xdp.adapt.shift import ShiftDetector, ShiftSettings, tell_shift
 from iridescent_xdp.adapt.signature import Signature
+from iridescent_xdp.adapt.track import UsualNoise
 from iridescent_xdp.events import EventLog
 
 LEARNING = 5  # batches in the baseline: while something is built looks are rare
 
 
 class SearchWatch:
-    """Asked all the time by a search; the shift that ends it is told."""
+    """Asked all the time by a search; the shift that ends it is told. ``usual`` is the noise that is
+    known of this traffic."""
 
     def __init__(
         self,
@@ -29,12 +31,13 @@ class SearchWatch:
         every_s: float,
         look_s: float,
         events: EventLog,
+        usual: UsualNoise | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sensor = sensor
         self._every_s, self._look_s = every_s, look_s
         self._events, self._clock = events, clock
-        self._detector = ShiftDetector(ShiftSettings(learning=LEARNING))
+        self._detector = ShiftDetector(ShiftSettings(learning=LEARNING), usual)
         self._looked_at = 0.0
         self.moved = ""
         self.workload = Signature()  # of the search, as far as it was looked at

@@ -8,7 +8,7 @@ the noise is not taken for granted: how much more than independent packets the b
 differ from each other (the dispersion) is estimated and divides the statistic. A shift has to be
 both beyond noise and worth noticing, which are two limits.
 
-*Time per packet*: a two-sided CUSUM (Page 1954) on the logarithm of the live variant's time over
+*Time per packet*: a one-sided CUSUM (Page 1954) on the logarithm of the live variant's time over
 that of the generic code, which is measured beside it, so that clock speed, neighbours and cold
 caches cancel out. Where there is no such reference, on the time itself, compared only with looks
 under a like load.
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from iridescent_xdp.adapt.pace import Pace
 from iridescent_xdp.adapt.reading import Reading, ReadingStatus
 from iridescent_xdp.adapt.signature import Signature
-from iridescent_xdp.adapt.track import Track
+from iridescent_xdp.adapt.track import Track, UsualNoise
 from iridescent_xdp.errors import ConfigError
 from iridescent_xdp.events import EventLog
 
@@ -34,7 +34,7 @@ class ShiftSettings:
 
     noise_limit: float = 5.5  # a group has to move by so many standard deviations of noise
     least_change: float = 0.015  # and one of its categories by so much of all packets
-    least_slowdown: float = 0.15  # of the relative time per packet, either way
+    least_slowdown: float = 0.4  # of the live variant, relative to generic
     batch: int = 200  # packets in a group's batch, at least
     learning: int = 10  # batches in a baseline
     ignored: frozenset[str] = field(default_factory=frozenset)  # groups that may move
@@ -87,16 +87,22 @@ def tell_shift(events: EventLog, shift: Shift) -> None:
 class ShiftDetector:
     """Told every reading; says once when the workload is not the baseline's any more.
 
-    Without a baseline of its own the first readings are it.
+    Without a baseline of its own the first readings are it. ``usual`` is shared by detectors that
+    follow the same traffic in turn.
     """
 
-    def __init__(self, settings: ShiftSettings | None = None) -> None:
+    def __init__(
+        self, settings: ShiftSettings | None = None, usual: UsualNoise | None = None
+    ) -> None:
         self.settings = settings or ShiftSettings()
+        self.usual = usual or UsualNoise()
+        self._tracks: dict[str, Track] = {}
         self.reset()
 
     def reset(self, baseline: Signature | None = None) -> None:
         """Begin anew: after a search, or a shift. ``baseline`` is what the workload was then."""
-        self._tracks: dict[str, Track] = {}
+        self.usual.learn(self._tracks.values())
+        self._tracks = {}
         self._baseline = baseline.workload() if baseline is not None else Signature()
         self._pace = Pace(self.settings.least_slowdown)
         self._told = False
@@ -144,5 +150,6 @@ class ShiftDetector:
                 batch=settings.batch,
                 learning=settings.learning,
                 baseline=self._baseline.groups.get(name),
+                usual=self.usual.of(name),
             )
         return self._tracks[name]

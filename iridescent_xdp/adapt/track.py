@@ -9,6 +9,7 @@ in units of its expectation. Packets come in trains and flows come and go, so it
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ WINDOWS = np.array([1, 2, 4, 8, 16, 32])  # batches
 LONGEST = int(WINDOWS[-1])
 PRIOR = 4.0  # longer windows' dispersion begins as that of single batches, as if seen so often
 EARLY, EARLIEST = 2.0, 3  # times the limit, while a baseline of EARLIEST batches or more grows
+JUDGED = 4  # batches are tested so often before they join a baseline, where noise is known
+HASTY = 16  # batches
+KEPT, LEAST, MOST = 5, 10.0, 40.0  # tracks that tell the usual noise; degrees of freedom it takes
 ALONE = 1.5  # times the limit, for one batch: trains of packets are shorter than that
 UNSURE = 8.0  # a dispersion from n degrees of freedom is taken 1 + UNSURE / n times as large
 USUAL = 2.0  # what is beyond so many standard deviations counts as that
@@ -39,6 +43,14 @@ class Moved:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The dispersion of single batches is ``chi_square`` / ``degrees``, from so many of freedom."""
+
+    chi_square: float
+    degrees: float
+
+
 class _Dispersion:
     """Mean of a chi-square statistic per degree of freedom, for each length of window.
 
@@ -46,9 +58,11 @@ class _Dispersion:
     that would have been told by then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usual: Noise | None = None) -> None:
         self._sums = np.zeros(len(WINDOWS))
         self._degrees = np.zeros(len(WINDOWS))
+        if usual is not None:
+            self._sums[0], self._degrees[0] = usual.chi_square, usual.degrees
         self._later: deque[tuple[_Floats, _Floats]] = deque()
 
     def learn(self, statistics: _Floats, degrees: _Floats) -> None:
@@ -61,6 +75,11 @@ class _Dispersion:
         if len(self._later) > LONGEST:
             self.learn(*self._later.popleft())
 
+    @property
+    def found(self) -> Noise:
+        """Of single batches, what was known beforehand included."""
+        return Noise(chi_square=float(self._sums[0]), degrees=float(self._degrees[0]))
+
     def values(self, degrees: _Floats, unsure: float = UNSURE) -> _Floats:
         """Never below 1; for a statistic of so many ``degrees`` of freedom."""
         seen = degrees[0] + self._degrees[0]
@@ -70,8 +89,36 @@ class _Dispersion:
         return np.maximum(max(1.0, single), longer)
 
 
+class UsualNoise:
+    """What the last tracks of each group found. Traffic that is another one is mostly as bursty as
+    before, so a new track need not learn that in the packets that it should judge."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, deque[Noise]] = {}
+
+    def of(self, name: str) -> Noise | None:
+        """None of a group that was not followed for long."""
+        found = self._found.get(name, ())
+        degrees = sum(noise.degrees for noise in found)
+        if degrees < LEAST:
+            return None
+        known = min(degrees, MOST)
+        chi_square = sum(noise.chi_square for noise in found) * known / degrees
+        return Noise(chi_square=chi_square, degrees=known)
+
+    def learn(self, tracks: Collection[Track]) -> None:
+        """What ``tracks`` found, which are at their end. Where one soon told a shift, the noise may
+        be another one now: the next ones learn it anew."""
+        if any(track.hasty for track in tracks):
+            self._found.clear()
+            return
+        for track in tracks:
+            self._found.setdefault(track.name, deque(maxlen=KEPT)).append(track.noise)
+
+
 class Track:
-    """Follows the group ``name``; ``baseline`` is what is known of it beforehand, if anything."""
+    """Follows the group ``name``; ``baseline`` and ``usual`` are what is known of it and of its noise
+    beforehand, if anything."""
 
     def __init__(
         self,
@@ -82,23 +129,36 @@ class Track:
         batch: int,
         learning: int,
         baseline: Group | None = None,
+        usual: Noise | None = None,
     ) -> None:
-        self._name = name
+        self.name = name
         self._limits = noise_limit, least_change
         self._batch = batch
         self._to_learn = learning
+        self._known_noise = usual is not None
         self._names = baseline.names if baseline is not None else ()
         known = baseline is not None and baseline.total >= batch
         self._baseline = baseline.array() if baseline is not None and known else None
         self._waiting: Counts | None = None
         self._recent = np.zeros((LONGEST, 0))  # batches after the baseline, the newest first
-        self._noise = _Dispersion()
+        self._noise = _Dispersion(usual)
         self._batches = 0
+        self._told = False
 
     @property
     def learning(self) -> bool:
         """Whether the baseline still grows."""
         return self._to_learn > 0
+
+    @property
+    def hasty(self) -> bool:
+        """Whether it soon told a shift by a noise that it had not seen itself."""
+        return self._known_noise and self._told and self._batches <= HASTY
+
+    @property
+    def noise(self) -> Noise:
+        """What it knows of the noise by now."""
+        return self._noise.found
 
     def add(self, group: Group) -> Moved | None:
         """Count one look; what it shows, if anything."""
@@ -112,14 +172,19 @@ class Track:
             self._baseline = batch
             self._to_learn -= 1
             return None
-        if self.learning:
+        if self.learning and not self._known_noise:
             return self._learn(batch, self._baseline)
         if not self._batches:
             self._recent = np.zeros((LONGEST, len(batch)))
         self._recent[1:] = self._recent[:-1].copy()
         self._recent[0] = batch
         self._batches += 1
-        return self._test(self._baseline)
+        moved = self._test(self._baseline)
+        self._told = moved is not None
+        if moved is None and self.learning and self._batches > JUDGED:
+            self._baseline = self._baseline + self._recent[JUDGED]
+            self._to_learn -= 1
+        return moved
 
     def _learn(self, batch: Counts, baseline: Counts) -> Moved | None:
         """The baseline grows by a batch, unless that is quite different."""
@@ -161,13 +226,13 @@ class Track:
         before, after = self._shares(baseline), self._shares(window)
         category = self._names[most]
         return Moved(
-            group=self._name,
+            group=self.name,
             before=before,
             after=after,
             statistic=score,
             threshold=limit,
             reason=(
-                f"{self._name}: '{category}' from {before[category]:.1%} to {after[category]:.1%} "
+                f"{self.name}: '{category}' from {before[category]:.1%} to {after[category]:.1%} "
                 f"of the packets ({score:.1f} standard deviations of noise, limit {limit:.1f}; "
                 f"{window.sum():.0f} packets against {baseline.sum():.0f})"
             ),

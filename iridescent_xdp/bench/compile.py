@@ -180,8 +180,8 @@ def _results(
     verifier_ms = _medians(in_calm, lambda built: built.load_ms)
     shares = [load / total for load, total in zip(verifier_ms, llvm_ms, strict=True)]
     return [
-        case.of("speedup", ratio(*total_ms)),
-        case.of("compiler_speedup", ratio(*build_ms)),
+        case.of("speedup", ratio(total_ms[0], total_ms[1])),
+        case.of("compiler_speedup", ratio(build_ms[0], build_ms[1])),
         case.median("llvm_ms", "ms", llvm_ms),
         case.count("llvm_worst_ms", "ms", max(llvm_ms), len(llvm_ms)),
         case.median("bcc_ms", "ms", total_ms[0]),

@@ -131,8 +131,8 @@ def test_a_slower_variant_is_told_by_its_ratio_to_generic() -> None:
     model.live_ns, model.generic_ns = 80, 200
     for _ in range(100):
         assert detector.update(model.reading()) is None
-    model.live_ns = 110
-    assert 2 <= looks_until(detector, model, 8) <= 8
+    model.live_ns = 160
+    assert 3 <= looks_until(detector, model, 8) <= 8
 
 
 def test_a_neighbour_that_slows_generic_down_more_is_no_shift() -> None:
@@ -142,6 +142,24 @@ def test_a_neighbour_that_slows_generic_down_more_is_no_shift() -> None:
         model.live_ns, model.generic_ns = (72, 236) if busy else (55, 135)
         for _ in range(40):
             assert detector.update(model.reading()) is None
+
+
+def test_a_neighbour_within_a_look_is_no_shift() -> None:
+    """Generic looks as usual and the ratio goes from 0.41 to 0.30 and back."""
+    model = Model(seed=13, host=0.02)
+    detector = learned(model, 30)
+    for live_ns in (40, 55, 40, 55):
+        model.live_ns = live_ns
+        for _ in range(60):
+            assert detector.update(model.reading()) is None
+
+
+def test_a_faster_variant_is_no_shift() -> None:
+    model = Model(seed=14)
+    detector = learned(model, 30)
+    model.live_ns /= 3
+    for _ in range(60):
+        assert detector.update(model.reading()) is None
 
 
 def test_a_reference_is_missing() -> None:
@@ -168,6 +186,36 @@ def test_a_known_baseline_needs_no_learning() -> None:
     detector.reset(baseline)
     assert detector.update(model.reading()) is None
     assert detector.update(model.reading({"family": (0.0, 0.0, 0.3, 0.7)})) is not None
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3, 5, 8])
+@pytest.mark.parametrize("dispersion", [1.0, 3.0])
+def test_a_shift_soon_after_another(dispersion: float, looks: int) -> None:
+    """The second one comes while the baseline of the first would be learned."""
+    for seed in range(5):
+        shares = {**USUAL, "family": (0.0, 0.0, 0.25, 0.75)}
+        model = Model(seed=seed, dispersion=dispersion, shares=shares)
+        detector = learned(model, 60)
+        detector.reset(model.reading().signature)
+        for _ in range(looks):
+            assert detector.update(model.reading()) is None
+        assert looks_until(detector, model, 6, {"family": (0.0, 0.0, 0.02, 0.98)}) <= 6
+
+
+def test_a_shift_to_burstier_traffic_is_told_once_at_most() -> None:
+    """What noise was usual is forgotten when it soon tells another shift."""
+    told = []
+    for seed in range(10):
+        model = Model(seed=seed, dispersion=1.0)
+        detector = learned(model, 60)
+        model.dispersion = 10.0
+        detector.reset(model.reading().signature)
+        told.append(0)
+        for _ in range(200):
+            if detector.update(model.reading()) is not None:
+                told[-1] += 1
+                detector.reset(model.reading().signature)
+    assert sum(told) <= 20, told
 
 
 def test_a_shift_while_it_learns() -> None:
