@@ -21,8 +21,8 @@ LEARNING = 5  # batches in the baseline: while something is built looks are rare
 
 
 class SearchWatch:
-    """Asked all the time by a search; the shift that ends it is told. ``usual`` is the noise that is
-    known of this traffic."""
+    """Asked all the time by a search; the shift that ends it is told. ``usual`` is what is known of
+    the noise."""
 
     def __init__(
         self,

@@ -117,7 +117,7 @@ class UsualNoise:
 
 
 class Track:
-    """Follows the group ``name``; ``baseline`` and ``usual`` are what is known of it and of its noise
+    """Follows the group ``name``; ``baseline`` and ``usual``, its noise, are what is known of it
     beforehand, if anything."""
 
     def __init__(
