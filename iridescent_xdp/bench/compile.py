@@ -85,7 +85,8 @@ def compile_times(options: Options) -> list[Result]:
         (RouterSubject(ENTRIES), _ROUTER),
         (L4lbSubject(ENTRIES), _L4LB),
     ):
-        results += _function(subject, changes, llvm, bcc, options)
+        if options.wants(subject.name):
+            results += _function(subject, changes, llvm, bcc, options)
     return results + compile_sizes(options)
 
 

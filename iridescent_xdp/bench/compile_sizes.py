@@ -45,6 +45,8 @@ def compile_sizes(options: Options) -> list[Result]:
             ("router", {"lookup": "ifs"}),
             ("l4lb", {"service_layout": "compiled"}),
         ):
+            if not options.wants(name):
+                continue
             options.tell(f"compile/{name}/{size}: compiled in")
             try:
                 table = _Table(subject=_subject(name, size), entries=size, changes=changes)

@@ -33,7 +33,7 @@ LOOKUP_ROUTES = 1000
 def functions(options: Options) -> list[Result]:
     """Program time and live throughput: generic, the winner, and a program written by hand."""
     results: list[Result] = []
-    for subject in subjects():
+    for subject in filter(lambda s: options.wants(s.name), subjects()):
         for locality in LOCALITIES[:1] if options.quick else LOCALITIES:
             try:
                 results += _case(subject, locality, options)

@@ -48,7 +48,7 @@ def guards(options: Options) -> list[Result]:
     The quick form measures one guard of each function.
     """
     results: list[Result] = []
-    for subject in subjects():
+    for subject in filter(lambda s: options.wants(s.name), subjects()):
         with Rig(Builder("llvm"), subject) as rig, on_cpu(cpus()[1]):
             stream = subject.stream("high", BREAK_SHARE)
             with StreamTimer(rig.builder, subject.stream("high")) as timer:
@@ -82,7 +82,6 @@ def _narrowest(rig: Rig, point: Point) -> int:
 def _measure(rig: Rig, guard: _Guard, stream: Stream, options: Options) -> list[Result]:
     name = guard.point.name
     case = Case(suite="guards", name=f"{rig.subject.name}/{name}")
-    options.tell(f"guards/{case.name}")
     variant = rig.variant.with_values(**{name: guard.value})
     passing, missing = split(rig, rig.load(variant), name, stream)
     with ExitStack() as stack:
@@ -93,7 +92,9 @@ def _measure(rig: Rig, guard: _Guard, stream: Stream, options: Options) -> list[
         if not guard.hot:
             _add_unguarded(loads, rig, guard, stack)
         on_pass = _timed(rig, loads, passing, options)
-    return list(_results(case, on_pass, on_miss))
+    results = list(_results(case, on_pass, on_miss))
+    options.tell(f"guards/{case.name}: " + ", ".join(f"{r.metric} {r.value:.2f}" for r in results))
+    return results
 
 
 def _add_unguarded(loads: Loads, rig: Rig, guard: _Guard, stack: ExitStack) -> None:

@@ -25,13 +25,13 @@ from traffic.mix_stream import Stream
 
 OBSERVE_SHIFTS = (0, 2, 4, 6, 8, 10)
 SAMPLE_SHIFTS = (0, 2, 3, 5, 8)
+USUAL_ROUNDS, OTHER_ROUNDS = 25, 7
 TIMED_ARM = 1
 
 
 def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
     """Per cent on top of the generic program, at the default rates and at others."""
     case = Case(suite="guards", name=rig.subject.name)
-    options.tell(f"guards/{case.name}: instrumentation")
     results: list[Result] = []
     with StreamTimer(rig.builder, stream) as timer:
         for metric, point, shifts in (
@@ -41,16 +41,18 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
             usual = rig.variant[point]
             for shift in sorted({*shifts, usual} if not options.quick else {usual}):
                 name = metric if shift == usual else f"{metric}_1_in_{1 << shift}"
+                rounds = options.pick(USUAL_ROUNDS if shift == usual else OTHER_ROUNDS, 5)
                 with Loads(options) as loads:
                     loads.add_variant("generic", rig, rig.variant)
                     if point == "observe_shift":
                         with _looking(rig, loads, shift):
-                            times = loads.rounds(timer, options.pick(25, 5))
+                            times = loads.rounds(timer, rounds)
                     else:
                         variant = rig.variant.with_values(sample_shift=shift)
                         loads.add_variant("instrumented", rig, variant, Role.ARM, TIMED_ARM)
-                        times = loads.rounds(timer, options.pick(25, 5))
+                        times = loads.rounds(timer, rounds)
                 on_top = percent(ratio(times["instrumented"], times["generic"]))
+                options.tell(f"guards/{case.name}: {name} {on_top.value:.2f}")
                 results.append(case.of(name, on_top))
     return results
 

@@ -26,6 +26,8 @@ def run(
     json_path: Path | None,
     json_stdout: bool,
     known: Mapping[str, Suite] | None = None,
+    *,
+    function: str = "",
 ) -> int:
     """Run suites by name, of those in ``known`` (default: SUITES); returns the exit code.
 
@@ -36,7 +38,7 @@ def run(
     """
     known = SUITES if known is None else known
     _check(suites, json_path, known)
-    options = Options(quick=quick, tell=lambda text: click.echo(text, err=True))
+    options = Options(quick=quick, function=function, tell=lambda text: click.echo(text, err=True))
     facts = environment(quick=quick)
     results: list[Result] = []
     code = 0

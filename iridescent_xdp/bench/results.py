@@ -119,6 +119,7 @@ class Options:
     """How suites run. They tell their progress, and which variants won, by case."""
 
     quick: bool = False
+    function: str = ""  # only this one, of suites about several
     tell: Callable[[str], None] = lambda _: None
     winners: dict[str, str] = field(default_factory=dict)
 
@@ -126,6 +127,10 @@ class Options:
     def patience(self) -> float:
         """How much longer a measurement may take on a busy host (traffic/calm.py)."""
         return 0.0 if self.quick else PATIENCE
+
+    def wants(self, function: str) -> bool:
+        """Whether a function is to be measured."""
+        return self.function in ("", function)
 
     def pick(self, full: int, quick: int) -> int:
         """A number of repetitions."""

@@ -8,6 +8,8 @@ from iridescent_xdp.bench.subject_filter import FilterSubject
 from iridescent_xdp.bench.subject_l4lb import L4lbSubject
 from iridescent_xdp.bench.subject_router import RouterSubject
 
+BY_FUNCTION = ("functions", "guards", "compile")  # suites that can measure one alone
+
 
 def subjects() -> tuple[Subject, ...]:
     """One of each."""

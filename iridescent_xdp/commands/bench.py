@@ -22,12 +22,23 @@ TEMPLATE = "template"
     type=click.Path(path_type=Path),
     help="Of `bench template`: the packets; without it the preflight corpus.",
 )
+@click.option(
+    "--function",
+    metavar="NAME",
+    default="",
+    help="Of suites about several functions (functions, guards, compile): only this one.",
+)
 @click.option("--quick", is_flag=True, help="A short form: shows that it works, not how fast.")
 @click.option(
     "--json", "json_file", metavar="FILE", help=f"Write the results there; '{STDOUT}' is stdout."
 )
 def command(
-    suite: str, template: str | None, pcap: Path | None, quick: bool, json_file: str | None
+    suite: str,
+    template: str | None,
+    pcap: Path | None,
+    function: str,
+    quick: bool,
+    json_file: str | None,
 ) -> None:
     """Run SUITE, `all` of them, or `list` what there is.
 
@@ -56,4 +67,20 @@ def command(
     if suite != "all" and suite not in SUITES:
         names = ", ".join((*SUITES, f"{TEMPLATE} TEMPLATE"))
         raise ConfigError(f"no suite '{suite}'", cure=f"all, or one of {names}")
-    context.exit(run(list(SUITES) if suite == "all" else [suite], quick, path, to_stdout))
+    check_function(suite, function)
+    suites = list(SUITES) if suite == "all" else [suite]
+    context.exit(run(suites, quick, path, to_stdout, function=function))
+
+
+def check_function(suite: str, function: str) -> None:
+    """Raises ConfigError when ``suite`` is not about several functions, or not about this one."""
+    from iridescent_xdp.bench.subjects import BY_FUNCTION, subjects
+
+    if not function:
+        return
+    if suite not in BY_FUNCTION:
+        names = ", ".join(BY_FUNCTION)
+        raise ConfigError(f"suite '{suite}' takes no --function", cure=f"there are {names} for it")
+    known = [subject.name for subject in subjects()]
+    if function not in known:
+        raise ConfigError(f"no function '{function}'", cure=f"one of {', '.join(known)}")
