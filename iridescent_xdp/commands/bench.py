@@ -49,8 +49,8 @@ def command(
     from iridescent_xdp.bench.main import run
 
     if suite == "list":
-        for name, function in SUITES.items():
-            click.echo(f"{name:12} {(function.__doc__ or '').strip().splitlines()[0]}")
+        for name, known in SUITES.items():
+            click.echo(f"{name:12} {(known.__doc__ or '').strip().splitlines()[0]}")
         return
     to_stdout = json_file == STDOUT
     path = Path(json_file) if json_file and not to_stdout else None
@@ -67,12 +67,12 @@ def command(
     if suite != "all" and suite not in SUITES:
         names = ", ".join((*SUITES, f"{TEMPLATE} TEMPLATE"))
         raise ConfigError(f"no suite '{suite}'", cure=f"all, or one of {names}")
-    check_function(suite, function)
+    _check_function(suite, function)
     suites = list(SUITES) if suite == "all" else [suite]
     context.exit(run(suites, quick, path, to_stdout, function=function))
 
 
-def check_function(suite: str, function: str) -> None:
+def _check_function(suite: str, function: str) -> None:
     """Raises ConfigError when ``suite`` is not about several functions, or not about this one."""
     from iridescent_xdp.bench.subjects import BY_FUNCTION, subjects
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from iridescent_xdp.errors import IridescentError
-from iridescent_xdp.search.calm import as_calm
+from iridescent_xdp.search.rescale import rescaled
 from iridescent_xdp.search.settings import SearchSettings
 from iridescent_xdp.search.space import Space
 from iridescent_xdp.search.trial import Outcome, Round, Status, Trial
@@ -228,7 +228,7 @@ class Policy(ABC):
     def _effects(self, record: _Record) -> list[Effect]:
         """One for each of its trials, all on the scale of the calmest one."""
         pairs = zip(record.effects, record.generic_ns, strict=True)
-        return [as_calm(effect, generic_ns, self._calm_ns) for effect, generic_ns in pairs]
+        return [rescaled(effect, generic_ns, self._calm_ns) for effect, generic_ns in pairs]
 
     def looks(self, variant: Variant) -> int:
         """How often its gain was measured."""

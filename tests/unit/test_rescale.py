@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from iridescent_xdp.search.calm import as_calm
+from iridescent_xdp.search.rescale import rescaled
 from iridescent_xdp.search.exhaustive import ExhaustivePolicy
 from iridescent_xdp.search.resume import outcomes_from, told_event
 from iridescent_xdp.search.settings import SearchSettings
@@ -20,21 +20,21 @@ def gain(value: float, half: float = 1.0) -> Effect:
 
 def test_a_fast_variant_is_slowed_down_less_than_generic() -> None:
     """64 of 128 ns; a neighbour makes them 90.5 of 256."""
-    found = as_calm(gain(256 - 90.51), 256, 128)
+    found = rescaled(gain(256 - 90.51), 256, 128)
     assert found.value == pytest.approx(64, abs=0.01)
     assert found.half_width > gain(0).half_width, "the exponent is a guess"
 
 
 def test_what_is_as_slow_as_generic_is_slowed_down_as_it_is() -> None:
-    assert as_calm(gain(0.0), 200, 128).value == pytest.approx(0)
-    assert as_calm(gain(-20.0), 200, 128).value == pytest.approx(-12.8)
+    assert rescaled(gain(0.0), 200, 128).value == pytest.approx(0)
+    assert rescaled(gain(-20.0), 200, 128).value == pytest.approx(-12.8)
 
 
 @pytest.mark.parametrize(("generic_ns", "calm_ns"), [(0, 128), (128, 0), (128, 128)])
 def test_nothing_changes_where_there_is_nothing_to_compare(
     generic_ns: float, calm_ns: float
 ) -> None:
-    assert as_calm(gain(50), generic_ns, calm_ns) == gain(50)
+    assert rescaled(gain(50), generic_ns, calm_ns) == gain(50)
 
 
 def test_a_policy_ranks_by_calm_gains_whichever_trial_came_first() -> None:

@@ -25,7 +25,7 @@ FAST = 0.5
 UNSURE = 0.2  # the exponent may be so much larger or smaller
 
 
-def as_calm(gain: Effect, generic_ns: float, calm_ns: float) -> Effect:
+def rescaled(gain: Effect, generic_ns: float, calm_ns: float) -> Effect:
     """A ``gain`` over generic code that took ``generic_ns``, as if that had taken ``calm_ns``.
 
     All in ns per packet. Nothing changes where either time is not known (0).
