@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from iridescent_xdp.search.rescale import rescaled
 from iridescent_xdp.search.exhaustive import ExhaustivePolicy
+from iridescent_xdp.search.rescale import rescaled
 from iridescent_xdp.search.resume import outcomes_from, told_event
 from iridescent_xdp.search.settings import SearchSettings
 from iridescent_xdp.search.trial import Outcome, Status
