@@ -25,7 +25,7 @@ from iridescent_xdp.statistics import CONFIDENCE, Effect
 from traffic.scenario import Scenario, load_scenario
 
 EMPTY, GENERIC = "empty", "generic"
-BEFORE, AFTER, AROUND = (6, 1), (8, 2), 16  # rounds of the references; in the short form
+BEFORE, AFTER, AROUND = (16, 1), (16, 2), 24  # rounds of the references; in the short form
 DRAWS = (2000, 100)
 IN_THE_TRIE: Points = {  # and hot keys compiled in: what never changes holds those of its time
     "lookup": ("trie",),
@@ -60,7 +60,7 @@ class _Whole:
         what generic took before and after it. ``rng`` draws the turns anew."""
         found: dict[str, list[float]] = {name: [] for name in self.after[0].ns}
         for before, after in zip(self.before, self.after, strict=True):
-            once, twice = before.medians(rng), after.medians(rng)
+            once, twice = before.means(rng), after.means(rng)
             generic_ns = (once[GENERIC] + twice[GENERIC]) / 2
             for name, ns in twice.items():
                 found[name].append(ns / twice[GENERIC] * generic_ns)
@@ -157,7 +157,7 @@ def _tell(whole: _Whole, scenario: Scenario, options: Options) -> None:
     references = whole.references()
     each, fixed = _choose(references)
     for place, phase in enumerate(scenario.phases):
-        drift = whole.after[place].medians()[GENERIC] / whole.before[place].medians()[GENERIC]
+        drift = whole.after[place].means()[GENERIC] / whole.before[place].means()[GENERIC]
         options.tell(
             f"adapt: {scenario.name}: {phase.name}: controller {whole.controller[place]:.1f} ns, "
             f"generic {references[GENERIC][place]:.1f} ns (after the run {drift - 1:+.1%}), best "

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from statistics import median
 from types import MappingProxyType
 from typing import Self
 
@@ -49,14 +48,13 @@ class Turns:
         """How many turns each program had."""
         return min(len(values) for values in self.ns.values())
 
-    def medians(self, rng: np.random.Generator | None = None) -> dict[str, float]:
-        """Of each program; with ``rng`` of rounds drawn anew, the same ones for all programs."""
-        if rng is None:
-            return {name: median(values) for name, values in self.ns.items()}
-        picks = rng.integers(self.rounds, size=self.rounds)
-        return {
-            name: float(np.median(np.asarray(values)[picks])) for name, values in self.ns.items()
-        }
+    def means(self, rng: np.random.Generator | None = None) -> dict[str, float]:
+        """Of each program, as a controller's phase is a mean: what neighbours of the host take is
+        in both. With ``rng`` of rounds drawn anew, the same ones for all programs."""
+        picks = np.arange(self.rounds)
+        if rng is not None:
+            picks = rng.integers(self.rounds, size=self.rounds)
+        return {name: float(np.mean(np.asarray(ns)[picks])) for name, ns in self.ns.items()}
 
 
 class Rivals:

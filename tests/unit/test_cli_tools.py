@@ -43,8 +43,8 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
     main = ModuleType("iridescent_xdp.bench.main")
 
-    def run_suites(*asked: Any) -> int:
-        calls.append(asked)
+    def run_suites(*asked: Any, function: str) -> int:
+        calls.append((*asked, function))
         return 8
 
     main.run = run_suites  # type: ignore[attr-defined]
@@ -59,7 +59,12 @@ def test_bench_hands_over_and_passes_the_exit_code(benches: list[Any], tmp_path:
     out = tmp_path / "out.json"
     assert run("bench", "all", "--quick", "--json", out).exit_code == 8
     assert run("bench", "swap", "--json", "-").exit_code == 8
-    assert benches == [(["compile", "swap"], True, out, False), (["swap"], False, None, True)]
+    assert run("bench", "compile", "--function", "l4lb").exit_code == 8
+    assert benches == [
+        (["compile", "swap"], True, out, False, ""),
+        (["swap"], False, None, True, ""),
+        (["compile"], False, None, False, "l4lb"),
+    ]
 
 
 def test_bench_lists_suites_and_refuses_unknown_ones(benches: list[Any]) -> None:
