@@ -18,6 +18,8 @@ from iridescent_xdp.controller import STEADY_ARM, Controller
 from iridescent_xdp.plan import Plan
 from iridescent_xdp.points import PointClass
 from iridescent_xdp.search.prediction import COMPARE_NS, LOOKUP_NS, Costs, break_even_share
+from iridescent_xdp.statistics import Effect
+from iridescent_xdp.summary import Summary
 from iridescent_xdp.variant import Variant
 
 DROP_SHARE = 0.5  # a point that more packets miss is given up, where no better limit is known
@@ -155,3 +157,15 @@ def break_evens(plan: Plan, variant: Variant, won: Won) -> dict[str, float]:
             limit = break_even_share(saved_ns, missed_ns)
             found[point.name] = min(MOST_SHARE, max(DROP_SHARE, limit))
     return found
+
+
+def won_by(summary: Summary | None, gain: Effect | None) -> Won | None:
+    """What a search found out about its winner."""
+    if summary is None or summary.decision is None or gain is None:
+        return None
+    shares = [row.miss_share for row in summary.rows if row.variant == summary.winner]
+    return Won(
+        gain_ns=gain.value,
+        generic_ns=summary.decision.generic_ns,
+        miss_share=shares[0] if shares else 0.0,
+    )

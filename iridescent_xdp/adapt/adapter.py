@@ -22,7 +22,7 @@ from iridescent_xdp.adapt.signature import MISSES, Signature
 from iridescent_xdp.adapt.worth import Worth
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.limits import Limits
-from iridescent_xdp.misses import Missed, MissWatch, Won, break_evens
+from iridescent_xdp.misses import Missed, MissWatch, Won, break_evens, won_by
 from iridescent_xdp.statistics import Effect
 from iridescent_xdp.summary import Summary
 from iridescent_xdp.variant import Variant
@@ -263,7 +263,7 @@ class Adapter:
             gain = summary.decision.gains.get(summary.winner_label)
         unsure = summary is None or bool(summary.moved) or summary.interrupted
         workload = self.search_watch.workload
-        self._begin(_won(summary, gain), gain=gain, known=unsure, workload=workload)
+        self._begin(won_by(summary, gain), gain=gain, known=unsure, workload=workload)
         if summary is not None and summary.moved:
             self._on_change("the traffic changed while it was searched")
 
@@ -287,15 +287,3 @@ class Adapter:
         """Give the sensor back."""
         self.sensor.close()
         self.winners.close()
-
-
-def _won(summary: Summary | None, gain: Effect | None) -> Won | None:
-    """What a search found out about its winner."""
-    if summary is None or summary.decision is None or gain is None:
-        return None
-    shares = [row.miss_share for row in summary.rows if row.variant == summary.winner]
-    return Won(
-        gain_ns=gain.value,
-        generic_ns=summary.decision.generic_ns,
-        miss_share=shares[0] if shares else 0.0,
-    )

@@ -14,7 +14,7 @@ from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.subject import Subject
 from iridescent_xdp.bench.subject_router import RouterSubject
-from iridescent_xdp.bench.subjects import subjects
+from iridescent_xdp.bench.subjects import wanted
 from iridescent_xdp.bench.throughput import live_figures
 from iridescent_xdp.bench.winner import find_winner
 from iridescent_xdp.builder import Builder
@@ -33,7 +33,7 @@ LOOKUP_ROUTES = 1000
 def functions(options: Options) -> list[Result]:
     """Program time and live throughput: generic, the winner, and a program written by hand."""
     results: list[Result] = []
-    for subject in filter(lambda s: options.wants(s.name), subjects()):
+    for subject in wanted(options):
         for locality in LOCALITIES[:1] if options.quick else LOCALITIES:
             try:
                 results += _case(subject, locality, options)

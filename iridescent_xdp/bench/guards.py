@@ -20,7 +20,7 @@ from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.bench.split import split
 from iridescent_xdp.bench.subject import Subject
-from iridescent_xdp.bench.subjects import subjects
+from iridescent_xdp.bench.subjects import wanted
 from iridescent_xdp.bench.unguarded import unguarded
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.points import Point, PointClass, PointKind
@@ -48,7 +48,7 @@ def guards(options: Options) -> list[Result]:
     The quick form measures one guard of each function.
     """
     results: list[Result] = []
-    for subject in filter(lambda s: options.wants(s.name), subjects()):
+    for subject in wanted(options):
         with Rig(Builder("llvm"), subject) as rig, on_cpu(cpus()[1]):
             stream = subject.stream("high", BREAK_SHARE)
             with StreamTimer(rig.builder, subject.stream("high")) as timer:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from iridescent_xdp.bench.results import Options
 from iridescent_xdp.bench.subject import Subject
 from iridescent_xdp.bench.subject_filter import FilterSubject
 from iridescent_xdp.bench.subject_l4lb import L4lbSubject
@@ -14,3 +15,8 @@ BY_FUNCTION = ("functions", "guards", "compile")  # suites that can measure one 
 def subjects() -> tuple[Subject, ...]:
     """One of each."""
     return FilterSubject(), RouterSubject(), L4lbSubject()
+
+
+def wanted(options: Options) -> list[Subject]:
+    """Those that are to be measured."""
+    return [subject for subject in subjects() if options.wants(subject.name)]

@@ -52,6 +52,7 @@ def command(
         for name, known in SUITES.items():
             click.echo(f"{name:12} {(known.__doc__ or '').strip().splitlines()[0]}")
         return
+    _check_function(suite, function)
     to_stdout = json_file == STDOUT
     path = Path(json_file) if json_file and not to_stdout else None
     context = click.get_current_context()
@@ -67,7 +68,6 @@ def command(
     if suite != "all" and suite not in SUITES:
         names = ", ".join((*SUITES, f"{TEMPLATE} TEMPLATE"))
         raise ConfigError(f"no suite '{suite}'", cure=f"all, or one of {names}")
-    _check_function(suite, function)
     suites = list(SUITES) if suite == "all" else [suite]
     context.exit(run(suites, quick, path, to_stdout, function=function))
 

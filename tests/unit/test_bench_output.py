@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from iridescent_xdp.bench import main
 from iridescent_xdp.bench.environment import environment
@@ -19,7 +18,6 @@ from iridescent_xdp.bench.mixes import LOCALITIES, edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result, need_of, quantile_of, show
 from iridescent_xdp.bench.rules import RULES
 from iridescent_xdp.bench.swap import BREAK_SHARE, differences
-from iridescent_xdp.cli import cli
 from iridescent_xdp.errors import ConfigError, MeasurementError, MissingFeatureError
 from iridescent_xdp.functions.rules import Rule
 from iridescent_xdp.statistics import Effect
@@ -122,21 +120,6 @@ def test_what_cannot_work_is_refused_before_anything_runs(
         main.run(suites, True, path, False)
     assert told in str(caught.value)
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("swap", "--function", "l4lb"), "suite 'swap' takes no --function"),
-        (("all", "--function", "l4lb"), "suite 'all' takes no --function"),
-        (("guards", "--function", "nat"), "no function 'nat' (one of filter, router, l4lb)"),
-    ],
-)
-def test_one_function_alone(arguments: tuple[str, ...], told: str) -> None:
-    done = CliRunner().invoke(cli, ["bench", *arguments])
-    assert done.exit_code == ConfigError.exit_code and f"error: {told}" in done.output
-    assert Options().wants("router") and Options(function="router").wants("router")
-    assert not Options(function="router").wants("l4lb")
 
 
 def test_the_environment_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import iridescent_xdp.bench
+from iridescent_xdp.bench.results import Options
+from iridescent_xdp.bench.subjects import wanted
 from iridescent_xdp.commands import doctor as doctor_command
 from iridescent_xdp.doctor import Check
 from tests.unit.test_cli import error_lines, run
@@ -65,6 +67,21 @@ def test_bench_hands_over_and_passes_the_exit_code(benches: list[Any], tmp_path:
         (["swap"], False, None, True, ""),
         (["compile"], False, None, False, "l4lb"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("swap", "--function", "l4lb"), "suite 'swap' takes no --function"),
+        (("all", "--function", "l4lb"), "suite 'all' takes no --function"),
+        (("template", "filter", "--function", "l4lb"), "suite 'template' takes no --function"),
+        (("guards", "--function", "nat"), "no function 'nat' (one of filter, router, l4lb)"),
+    ],
+)
+def test_one_function_alone(arguments: tuple[str, ...], told: str) -> None:
+    assert told in error_lines(run("bench", *arguments))[0]
+    assert [subject.name for subject in wanted(Options(function="router"))] == ["router"]
+    assert len(wanted(Options())) == 3
 
 
 def test_bench_lists_suites_and_refuses_unknown_ones(benches: list[Any]) -> None:
