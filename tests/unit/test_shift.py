@@ -145,10 +145,10 @@ def test_a_neighbour_that_slows_generic_down_more_is_no_shift() -> None:
 
 
 def test_a_neighbour_within_a_look_is_no_shift() -> None:
-    """Generic looks as usual and the ratio goes from 0.41 to 0.30 and back."""
-    model = Model(seed=13, host=0.02)
+    """Generic looks as usual and the ratio goes from 0.30 to 0.41 and back."""
+    model = Model(seed=13, host=0.02, live_ns=41)
     detector = learned(model, 30)
-    for live_ns in (40, 55, 40, 55):
+    for live_ns in (55, 41, 55):
         model.live_ns = live_ns
         for _ in range(60):
             assert detector.update(model.reading()) is None
