@@ -19,6 +19,7 @@ from typing import Self
 from iridescent_xdp.builder import Builder, helper_template
 from iridescent_xdp.errors import AttachError, StateError
 from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel.known_programs import KnownPrograms
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import Interface, namespace_key
 from iridescent_xdp.kernel.program import Program
@@ -44,6 +45,7 @@ class Switchboard:
         self.pins = pins
         self.root = root
         self.held = root  # what the link holds
+        self._known = KnownPrograms()  # what it held lately
         self.entry: Program | None = None  # what we put into slot 0 last
         self.expected: dict[int, int] = {}  # slot -> program id that we put there
         self.swaps = 0  # atomic changes of slot 0 and of the link, trials included
@@ -158,6 +160,8 @@ class Switchboard:
 
     def _hold(self, program: Program) -> None:
         if program is not self.held:
+            for one in (self.held, program):
+                self._known.add(one)
             self.link.replace(program, self.held)
             self.held = program
             self.swaps += 1
@@ -191,6 +195,7 @@ class Switchboard:
 
     def close(self) -> None:
         """Give descriptors back; what is pinned stays attached."""
+        self._known.close()
         self.link.close()
         self.root.close()
 

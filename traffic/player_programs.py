@@ -7,23 +7,17 @@ exactly; phases with the same traffic share frames and order.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Self
 
-from pyroute2 import netns
-
 from iridescent_xdp.builder import Builder
-from iridescent_xdp.kernel import bpf
+from iridescent_xdp.kernel.known_programs import KnownPrograms
 from iridescent_xdp.kernel.maps import Map
 from iridescent_xdp.kernel.program import Program
 from iridescent_xdp.state import State
 from traffic.generator import StreamLike, fill
-from traffic.testbed import PREFIX, inside
 
-LOOPBACK = 1  # its number in every network namespace
 _SHARED = ("frames", "sequence")
 
 
@@ -46,7 +40,8 @@ class PhasePrograms:
             stack.callback(self._state.close)
             self._state["port"].write(0, ifindex.to_bytes(4, "little"))
             self.player = stack.enter_context(self._state.load(code, "player"))
-            stack.enter_context(_held(self.player))
+            known = stack.enter_context(closing(KnownPrograms()))
+            known.add(self.player)  # else each live run has the dispatcher written anew, twice
             for stream in (*streams, streams[0]):
                 self._add(stream, stack)
             self._stack = stack.pop_all()
@@ -89,24 +84,3 @@ class PhasePrograms:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _held(program: Program) -> ExitStack:
-    """The program attached where no packet comes by: the loopback of a nameless namespace.
-
-    A live run puts its program among those that XDP calls directly and takes it out afterwards,
-    unless it is there for another reason. Both wait for the kernel's readers, 25 ms together;
-    without that a run of 64 packets takes 30 µs.
-    """
-    name = f"{PREFIX}-{os.getpid()}-{secrets.token_hex(3)}-h"
-    netns.create(name)
-    try:
-        with ExitStack() as stack:
-            namespace = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            stack.callback(os.close, namespace)
-            with inside(name):
-                link = bpf.link_create(program.fd, LOOPBACK, bpf.XDP_FLAGS_SKB_MODE)
-            stack.callback(os.close, link)
-            return stack.pop_all()
-    finally:
-        netns.remove(name)

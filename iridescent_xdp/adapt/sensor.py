@@ -73,9 +73,8 @@ class Sensor:
     def sense(self, seconds: float = LOOK_S, *, at_once: bool = False) -> Reading:
         """Look until some thousand packets should have come by, for ``seconds`` at most.
 
-        With ``at_once`` nothing is built for it: without times and verdicts if need be. Takes two
-        link updates more (some 8 ms each) unless the link holds the root anyway. Raises AttachError
-        when somebody else changed the interface, and OSError when it is gone.
+        With ``at_once`` nothing is built for it: without times and verdicts if need be. Raises
+        AttachError when somebody else changed the interface, and OSError when it is gone.
         """
         packets, pps = self._came()
         stand_s = _stand_s(seconds, pps)

@@ -228,9 +228,10 @@ def link_create(prog_fd: int, ifindex: int, flags: int) -> int:
     return _bpf(LINK_CREATE, struct.pack("<IIII", prog_fd, ifindex, ATTACH_XDP, flags), "attaching")
 
 
-def link_update(link_fd: int, prog_fd: int, old_prog_fd: int) -> None:
-    """BPF_LINK_UPDATE that fails with EPERM unless ``old_prog_fd`` is what the link holds."""
-    attr = struct.pack("<IIII", link_fd, prog_fd, F_REPLACE, old_prog_fd)
+def link_update(link_fd: int, prog_fd: int, old_prog_fd: int | None = None) -> None:
+    """BPF_LINK_UPDATE; with ``old_prog_fd`` it fails with EPERM unless the link holds that."""
+    known = old_prog_fd is not None
+    attr = struct.pack("<IIII", link_fd, prog_fd, F_REPLACE if known else 0, old_prog_fd or 0)
     _bpf(LINK_UPDATE, attr, "updating the link")
 
 

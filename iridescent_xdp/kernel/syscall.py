@@ -107,6 +107,13 @@ def membarrier() -> None:
         raise _failure("membarrier")
 
 
+def leave_network_namespace() -> None:
+    """Give the calling thread a network namespace of its own. Raises OSError without
+    CAP_SYS_ADMIN."""
+    if _libc.unshare(_CLONE_NEWNET) != 0:
+        raise _failure("a network namespace of its own")
+
+
 def setns(fd: int) -> None:
     """Move the calling thread into the network namespace behind ``fd``."""
     if _libc.setns(fd, _CLONE_NEWNET) != 0:
