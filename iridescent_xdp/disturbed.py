@@ -20,7 +20,7 @@ from iridescent_xdp.statistics import LOWER_NS, Windows, outlier_limit_ns, windo
 SLOWER = 1.15  # times as slow as usual, at least, and beyond chance:
 STANDARD_ERRORS = 4.0
 USUAL = 0.25  # this quantile of the windows' times is usual
-PATIENCE = 40  # windows; when most of so many are not as before, this is how the machine is now
+PATIENCE = 20  # windows; when most of so many are not as before, this is how the machine is now
 MOST = 2 / 3
 
 

@@ -3,7 +3,7 @@
 
 During a trial the dispatcher stands in slot 0 and sends runs of consecutive packets to the
 arms in a shuffled order. Each arm counts and times itself in ``arm_stats``; the controller reads
-the difference every 5 or 10 ms, and ends the trial when enough is known. Nothing is clipped or
+the difference about every 10 ms, and ends the trial when enough is known. Nothing is clipped or
 filled in: a trial that saw too little traffic fails and says so, and windows in which the generic
 arms show that the machine was disturbed are left out for all arms, and counted.
 """
@@ -25,8 +25,7 @@ from iridescent_xdp.statistics import Windows
 from iridescent_xdp.switchboard import ENTRY, FALLBACK, FIRST_ARM, OBSERVING, Switchboard
 from iridescent_xdp.trial_end import Look, TrialEnd
 
-WINDOW_S, SHORT_S = 0.01, 0.005
-PLENTY = 300  # samples of each arm in a short window
+WINDOW_S = 0.01
 RUN_BITS = 5  # 32 consecutive packets to one arm: a NAPI poll of 64 holds two
 SCHEDULE_RUNS = 256
 MIN_WINDOWS = 9
@@ -113,12 +112,6 @@ class _Trial:
     def slots(self) -> list[Sequence[int]]:
         """Where packets go, by arm."""
         return [s for place, s in enumerate(self.places) if place not in self.look.out]
-
-    @property
-    def window_s(self) -> float:
-        """How long a window is: short like the first one, where that held enough."""
-        enough = all(int(arm._rows[0].sum()) >= PLENTY for arm in self.arms if arm._rows)
-        return SHORT_S if enough else WINDOW_S
 
     @property
     def calm(self) -> list[int]:
@@ -240,7 +233,7 @@ class Trials:
             arm._rows.clear()
             arm._by_verdict.clear()
         while True:
-            time.sleep(trial.window_s)
+            time.sleep(WINDOW_S)
             self._read(trial.arms)
             slots = trial.slots
             if trial.is_over():

@@ -2,7 +2,7 @@
 """Histograms of sampled times, differences between arms, and the decision to swap.
 
 An arm's *windows* are an array of bucket counts, one row of HISTOGRAM_BUCKETS per window
-(5 or 10 ms). All arms of a trial are interleaved in the same windows, so two arms are compared
+(about 20 ms). All arms of a trial are interleaved in the same windows, so two arms are compared
 window by window and what moves both (clock speed, neighbours, traffic) cancels out.
 
 The statistic is the mean below a limit, not the plain mean: an interrupt of 10 us in one sample

@@ -48,6 +48,10 @@ class Turns:
         """How many turns each program had."""
         return min(len(values) for values in self.ns.values())
 
+    def half(self, odd: bool) -> Turns:
+        """Every second round."""
+        return Turns(ns={name: values[int(odd) :: 2] for name, values in self.ns.items()})
+
     def means(self, rng: np.random.Generator | None = None) -> dict[str, float]:
         """Of each program, as a controller's phase is a mean: what neighbours of the host take is
         in both. With ``rng`` of rounds drawn anew, the same ones for all programs."""

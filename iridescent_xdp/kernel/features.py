@@ -107,7 +107,7 @@ PROBES: Mapping[Feature, Probe] = {
     ),
     Feature.SYS_ADMIN: Probe(
         attempt=probes.try_sys_admin,
-        needed_for=f"{_LAB}, telling who owns a foreign program",
+        needed_for=f"{_LAB}, telling who owns a foreign program, links that change at once",
         cure="run as root (sudo)",
         required=False,
     ),

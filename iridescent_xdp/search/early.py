@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stop an arm at once when it is far worse than generic: live packets pay for every look at it.
 
-Called after each window of a trial. It must not stop a good arm by chance, so it asks for
+Called after each window (10 ms) of a trial. It must not stop a good arm by chance, so it asks for
 certainty, not for likelihood: the *lower* end of the arm's time has to exceed ``worse_ratio`` times
 the *upper* end of generic's. Five standard errors on either side let every window of a long search
 be looked at: if means of so many samples are normal, one look in a million is wrong for an arm

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from iridescent_xdp.adapt.reading import Reading
 from iridescent_xdp.adapt.search_watch import SearchWatch
+from iridescent_xdp.adapt.shift import ShiftDetector
 from iridescent_xdp.adapt.signature import Signature
+from iridescent_xdp.adapt.track import UsualNoise
 from iridescent_xdp.events import EventLog
 from tests.unit.shift_model import NOTHING, Model, Shares
 
 EVERY_S = 0.1
 TAGGED = {"tags": (0.0, 1.0, 0.0)}
+NOBODY = Signature()
 
 
 class Looks:
@@ -24,12 +27,13 @@ class Looks:
         self.count += 1
         return self.model.reading(self.shares)
 
-    def watch(self, workload: Signature) -> SearchWatch:
+    def watch(self, workload: Signature, noise: UsualNoise | None = None) -> SearchWatch:
         watch = SearchWatch(
             self,  # type: ignore[arg-type]
             every_s=EVERY_S,
             look_s=0.02,
             events=EventLog(None, self.events.append),
+            usual=noise,
             clock=lambda: self.now,
         )
         watch.begin(workload)
@@ -77,6 +81,23 @@ def test_few_looks_are_a_baseline_while_something_is_built() -> None:
     assert not looks.after(watch, 0.6)
     family = {"family": (0.0, 0.01, 0.69, 0.3)}
     assert looks.after(watch, 1.0, family) == "family"
+
+
+def test_known_noise_judges_the_first_looks() -> None:
+    """A change after two looks is told; with a noise to be learned it would be learned, too."""
+    model, before = Model(seed=3, timed=False), ShiftDetector()
+    for _ in range(60):
+        assert before.update(model.reading()) is None
+    before.reset(NOBODY)
+    looks = Looks()
+    watch = looks.watch(NOBODY, before.usual)
+    assert not looks.after(watch, 0.25)
+    family = {"family": (0.0, 0.01, 0.69, 0.3)}
+    assert looks.after(watch, 1.0, family) == "family"
+    untold = Looks()
+    watch = untold.watch(NOBODY)
+    untold.after(watch, 0.25)
+    assert not untold.after(watch, 1.0, family)
 
 
 def test_what_changed_before_its_first_look_is_seen() -> None:
