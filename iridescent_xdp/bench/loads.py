@@ -20,7 +20,7 @@ from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 
-LOADS = (3, 1)  # of each program; in the short form
+LOADS = (9, 1)  # of each program; in the short form
 
 
 class Loads:

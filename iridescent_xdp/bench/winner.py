@@ -3,8 +3,8 @@
 
 All combinations of what the traffic allows are measured where they are few; where they are many,
 a walk goes to the fastest neighbour until there is none. The better ones are measured once more,
-and the best of these again. The figures that are reported are measured afterwards: the best of many
-is lucky.
+and the best of these again, each loaded several times. The figures that are reported are measured
+afterwards: the best of many is lucky.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from iridescent_xdp.bench.loads import Loads
 from iridescent_xdp.bench.results import Options
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.errors import IridescentError, MeasurementError
@@ -20,7 +21,7 @@ from iridescent_xdp.search.space import Space
 from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 
-FINALS, FINALS_QUICK = ((32, 5), (8, 25)), ((8, 3),)  # how many are left, and their rounds
+SEMIFINAL, FINAL, FINAL_QUICK = (32, 5), (8, 9), (4, 3)  # how many are left, and their rounds
 MANY = 400  # variants; more are not measured one by one
 STEPS, STEPS_QUICK = 8, 2
 
@@ -115,9 +116,14 @@ class Hunt:
         """The fastest of the fastest, measured again and again."""
         if not self._times:
             raise MeasurementError("no variant could be built")
-        left = self.fastest(len(self._times))
-        for count, n in FINALS_QUICK if self._options.quick else FINALS:
-            left = left[:count]
-            self._time(left, n)
-            left.sort(key=self._times.__getitem__)
-        return left[0]
+        quick = self._options.quick
+        if not quick:
+            count, n = SEMIFINAL
+            self._time(self.fastest(count), n)
+        count, n = FINAL_QUICK if quick else FINAL
+        last = self.fastest(count)
+        with Loads(self._options) as loads:
+            for variant in last:
+                loads.add_variant(f"final_{variant.key}", self._rig, variant)
+            times = loads.rounds(self._timer, n)
+        return min(last, key=lambda variant: median(times[f"final_{variant.key}"]))
