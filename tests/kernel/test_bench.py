@@ -84,6 +84,7 @@ EXACT = {"lost": 0, "duplicated": 0, "wrong_counters": 0}
 COUNTED = {
     *("seed", "right_of_30", "large_space_hits", "recalled", "searches"),
     *("undecided", "false_swaps", "false_alarms", "unseen", "lag_ns", "lag_max_ns"),
+    *("during_search",),
     *("regret_pct", "regret_pct_p50", "regret_pct_max"),
 }
 # and differences, which noise can turn around
@@ -122,7 +123,7 @@ def test_a_suite_prints_its_figures(
         elif row["metric"] in COUNTED:
             assert row["value"] >= 0
         elif row["metric"] not in SIGNED:
-            assert row["value"] > 0
+            assert row["value"] > 0, row
     found: dict[str, set[str]] = {}
     for row in rows:
         found.setdefault(row["case"], set()).add(row["metric"])
