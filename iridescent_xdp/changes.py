@@ -68,6 +68,7 @@ class TableChanges:
             with function.lock:
                 policy = function.policy_for(changes)
             self._make_way(policy)
+            live.wait_for_others()
             with function.lock:
                 function.version += 1
                 self.unsettled = True
@@ -115,8 +116,11 @@ class TableChanges:
     def settle(self) -> None:
         """What only specialized variants read is up to date. Only while none of them is live."""
         live, function = self._live, self._live.plan.function
-        with live.lock, function.lock:
-            if self.unsettled:
+        with live.lock:
+            if not self.unsettled:
+                return
+            live.wait_for_others()
+            with function.lock:
                 function.settle_tables(self.proof.journaled(live.state))
                 self.unsettled = False
 

@@ -64,6 +64,7 @@ class LiveCode:
         self.given_up: Variant | None = None  # for a change of tables; to be made anew
         self.searching = False
         self._search_version = 0
+        self._lingering = True  # what was there before a swap may still decide about a packet
         self._retired: list[Program] = []
 
     @property
@@ -133,6 +134,7 @@ class LiveCode:
             else:
                 self.board.through_root()
             self.live, self.live_variant, self.given_up = program, variant, None
+            self._lingering = True
             swap = Swap(label=self.plan.label(variant), key=variant.key, took_us=took_us)
             self.events.tell(
                 "swap",
@@ -175,7 +177,18 @@ class LiveCode:
                 self.board.through_root()
             swap_us = (time.perf_counter() - began) * 1e6
             self.live, self.live_variant = self.generic, self.plan.generic
-            return swap_us, grace_period()
+            self._lingering = True
+            return swap_us, self.wait_for_others()
+
+    def wait_for_others(self) -> float:
+        """Nothing runs any more that was there before the last swap, or in a search.
+
+        Returns milliseconds of the grace period; 0 when one has passed since.
+        """
+        with self.lock:
+            waited_ms = grace_period() if self._lingering else 0.0
+            self._lingering = False
+            return waited_ms
 
     @property
     def retreated(self) -> bool:
@@ -245,6 +258,7 @@ class LiveCode:
             if not self.searching:
                 return
             self.searching = False
+            self._lingering = True
             self._put_if_other(ENTRY, self.live)
             self._put_if_other(FALLBACK, self.generic)
             self.board.direct(self.live)

@@ -103,6 +103,8 @@ def _turn(controller: Controller, arm: Arm, seconds: float) -> _Turn:
     time.sleep(seconds / 5)  # what was under way when the schedule changed
     before, packets, began = bpf.prog_info(root), _packets(controller, arm), time.perf_counter()
     time.sleep(seconds)
+    if _packets(controller, arm) == packets:
+        time.sleep(TURN_S)  # between two trains of packets
     after, count = bpf.prog_info(root), _packets(controller, arm) - packets
     took_s = time.perf_counter() - began
     runs = after.run_count - before.run_count

@@ -166,6 +166,11 @@ class Switchboard:
             self.held = program
             self.swaps += 1
 
+    @property
+    def known(self) -> list[int]:
+        """Ids of the programs that the link changes to at once."""
+        return self._known.numbers
+
     def clear(self, slot: int) -> None:
         """Empty a slot, so that the kernel can free its program; never slot 0 or 1."""
         self.state["slots"].delete(slot)

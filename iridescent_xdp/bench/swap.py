@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Thousands of swaps under live traffic: every packet is counted once, and in the right slot."""
+"""Thousands of swaps under live traffic: every packet is counted once, and in the right slot; and
+how long an update of the link takes."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iridescent_xdp.bench.expected import DEFAULT_SLOT, expected_slot
+from iridescent_xdp.bench.link_updates import link_updates
 from iridescent_xdp.bench.live import cpus
 from iridescent_xdp.bench.mixes import edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result, quantile_of
@@ -67,7 +69,8 @@ def swap(options: Options) -> list[Result]:
         packets = options.pick(PACKETS, PACKETS_QUICK)
         options.tell(f"swap: {packets:,} packets, {len(programs)} variants in turn")
         run = _under_traffic(rig, stream, programs, packets)
-    return _results(Case(suite="swap", name="filter"), run, stream, slots)
+        updates = link_updates(rig.generic, programs[0], options)
+    return _results(Case(suite="swap", name="filter"), run, stream, slots) + updates
 
 
 def _slots(rig: Rig, stream: Stream) -> npt.NDArray[np.int64]:

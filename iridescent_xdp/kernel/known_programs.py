@@ -44,7 +44,7 @@ class KnownPrograms:
         try:
             if place is None:
                 place = self._place_for(program)
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: no thread can be started
             self._possible = False
             self.close()
         if place is not None:

@@ -39,7 +39,10 @@ FIGURES: dict[str, dict[str, set[str]]] = {
         **{name: {"speedup", "llvm_ms", "bcc_ms", "cached_ms"} for name in FUNCTIONS},
         **{f"{name}/100": {"total_ms", "decision_ms", "verifier_ms"} for name in FUNCTIONS},
     },
-    "swap": {"filter": {"lost", "duplicated", "swaps", "pps", "swap_us_p50", "swap_us_p99"}},
+    "swap": {
+        "filter": {"lost", "duplicated", "swaps", "pps", "swap_us_p50", "swap_us_p99"},
+        "link": {"new_us_p50", "new_us_p99", "known_us_p50", "known_us_p99"},
+    },
     "functions": {
         f"{name}/high": {
             *("generic_ns", "specialized_ns", "time_ratio", "handwritten_ratio"),

@@ -22,6 +22,7 @@ from iridescent_xdp.campaign import Campaign
 from iridescent_xdp.controller import Controller
 from iridescent_xdp.functions.rules import Rule
 from iridescent_xdp.kernel.features import Feature
+from iridescent_xdp.kernel.grace import grace_period
 from iridescent_xdp.live import LiveCode
 from tests.kernel.fixtures import wait_until
 from tests.kernel.flips import (
@@ -181,3 +182,33 @@ def test_the_check_sees_an_arm_that_goes_on(
     certain, stale = flips.judge(rows, "rule")
     print(f"with the arms left in place {stale} of {certain} packets are stale")
     assert stale > 0
+
+
+def test_a_change_waits_for_what_ran_before(
+    bed: Testbed, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generic is live, but what was there before the swap, or in a search, may decide still."""
+    waited: list[float] = []
+
+    def wait() -> float:
+        waited.append(grace_period())
+        return waited[-1]
+
+    monkeypatch.setattr("iridescent_xdp.live.grace_period", wait)
+    with operated(bed, builder, plan_for(TABLES)) as controller:
+        flips = Flips(controller, dropping)
+
+        def grace_periods() -> int:
+            waited.clear()
+            flips.burst(3, PERIOD_S)
+            return len(waited)
+
+        grace_periods()
+        assert grace_periods() == 0  # nothing else ran since
+        specialize(controller)
+        controller.swap(controller.plan.generic, b"", reason="test")
+        assert grace_periods() == 1
+        controller.begin_search()
+        controller.end_search()
+        assert grace_periods() == 1
+        assert grace_periods() == 0
