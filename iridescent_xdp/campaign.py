@@ -33,6 +33,7 @@ TRIAL_TIMEOUT_S = 10.0
 FINALISTS = 3
 FINAL_SAMPLES = 100_000
 FINAL_COPIES = 3  # of each finalist's code: at another address it is not equally fast
+WIDE, FINER = 1000, 2  # in a space of more variants trials are few, and so many times as precise
 
 
 class Campaign:
@@ -193,19 +194,20 @@ class Campaign:
         ``copies`` times.
 
         Ends with ``samples`` for each arm, or when times are known to ``precision``, a share of the
-        generic time.
+        generic time; in a wide space with more of them.
         """
+        finer = FINER if self.space.size > WIDE else 1
         controller, shop = self.controller, self.workshop
         results = self._trials.run(
             [*shop.controls(copies), *shop.arms(built, copies)],
             standing=Standing(
                 live=controller.live, generic=controller.generic, fallback=shop.fallback
             ),
-            samples=samples,
+            samples=samples * finer**2,
             share=self.limits.share(self.settings.share),
             end=TrialEnd(
                 settings=self._asking,
-                precision=self._needed(precision),
+                precision=self._needed(precision, finer),
                 disturbed=self._disturbed,
             ),
             timeout_s=min(TRIAL_TIMEOUT_S, max(1.0, self._deadline - time.monotonic())),
@@ -223,9 +225,9 @@ class Campaign:
         self._controls = results[:2]
         return results
 
-    def _needed(self, precision: float | None) -> float | None:
+    def _needed(self, precision: float | None, finer: int = 1) -> float | None:
         """Times decide nothing where the objective is another one."""
-        return precision if self._by_time else None
+        return precision / finer if precision is not None and self._by_time else None
 
     # -- the decision ----------------------------------------------------------------------
 

@@ -84,10 +84,14 @@ def _measure(rig: Rig, guard: _Guard, stream: Stream, options: Options) -> list[
     case = Case(suite="guards", name=f"{rig.subject.name}/{name}")
     variant = rig.variant.with_values(**{name: guard.value})
     passing, missing = split(rig, rig.load(variant), name, stream)
+    both = {"generic": rig.variant, "narrowed": variant}
     with Loads(options) as loads:
-        loads.add_variant("generic", rig, rig.variant)
-        loads.add_variant("narrowed", rig, variant)
+        for role, one in both.items():
+            loads.add_variant(role, rig, one)
         on_miss = _timed(rig, loads, missing, options)
+    with Loads(options) as loads:
+        for role, one in both.items():
+            loads.add_variant(role, rig, one)
         if not guard.hot:
             _add_unguarded(loads, rig, guard)
         on_pass = _timed(rig, loads, passing, options)

@@ -3,11 +3,13 @@
 
 The same code at another address is not equally fast: two loads of one program differ by some per
 cent. So in each round all loads of all programs have their turn, and a program's time in that round
-is the mean over its loads.
+is the mean over its loads. They are loaded by turns, too: what comes one after the other has
+addresses that are alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from statistics import fmean
 from typing import Self
@@ -28,23 +30,24 @@ class Loads:
 
     def __init__(self, options: Options) -> None:
         self._count, self._patience = options.pick(*LOADS), options.patience
+        self._wanted: dict[str, Callable[[], Program]] = {}
         self._programs: dict[str, list[Program]] = {}
         self._stack = ExitStack()
 
     def add(self, name: str, rig: Rig, insns: bytes, arm: int = STEADY_ARM) -> None:
-        """Any instructions on the maps of ``rig``. Raises VerifierError."""
-        self._programs[name] = [
-            self._stack.enter_context(rig.place(insns, name, arm)) for _ in range(self._count)
-        ]
+        """Any instructions on the maps of ``rig``."""
+        self._wanted[name] = lambda: rig.place(insns, name, arm)
 
     def add_variant(
         self, name: str, rig: Rig, variant: Variant, role: Role = Role.STEADY, arm: int = STEADY_ARM
     ) -> None:
-        """A variant of the function of ``rig``. Raises ToolchainError and VerifierError."""
+        """A variant of the function of ``rig``. Raises ToolchainError."""
         self.add(name, rig, rig.builder.variant(rig.function, variant, role), arm)
 
     def rounds(self, timer: StreamTimer, n: int) -> dict[str, list[float]]:
-        """ns per packet by name, ``n`` values each, as StreamTimer.rounds gives them."""
+        """ns per packet by name, ``n`` values each, as StreamTimer.rounds gives them. Raises
+        VerifierError."""
+        self._load()
         flat = {
             f"{name} {place}": program
             for name, programs in self._programs.items()
@@ -57,6 +60,14 @@ class Loads:
             alone = [times[f"{name} {place}"] for place in range(self._count)]
             found[name] = [fmean(turn) for turn in zip(*alone, strict=True)]
         return found
+
+    def _load(self) -> None:
+        """What is not loaded yet."""
+        new = {name: load for name, load in self._wanted.items() if name not in self._programs}
+        for _ in range(self._count):
+            for name, load in new.items():
+                program = self._stack.enter_context(load())
+                self._programs.setdefault(name, []).append(program)
 
     def __enter__(self) -> Self:
         return self
