@@ -2,7 +2,7 @@
 """What runs on one interface, and every way in which that changes.
 
 A search swaps from one thread, tables change in another, and a third one specializes again. Each
-holds ``lock``. A link update to a new program waits for grace periods in the kernel (8 to 50 ms,
+holds ``lock``. A link update to a new program waits for grace periods in the kernel (8 to 16 ms,
 even on an idle veth), a slot update takes a fraction of a millisecond. So the link holds the
 variant itself only when nothing changed for a while; before, it holds the root, and slot 0 decides.
 """

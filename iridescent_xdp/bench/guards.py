@@ -25,6 +25,7 @@ from iridescent_xdp.builder import Builder
 from iridescent_xdp.points import Point, PointClass, PointKind
 from iridescent_xdp.preflight import on_cpu
 from iridescent_xdp.toolchain.base import Role
+from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 from traffic.mix_stream import Stream
 
@@ -84,20 +85,22 @@ def _measure(rig: Rig, guard: _Guard, stream: Stream, options: Options) -> list[
     case = Case(suite="guards", name=f"{rig.subject.name}/{name}")
     variant = rig.variant.with_values(**{name: guard.value})
     passing, missing = split(rig, rig.load(variant), name, stream)
-    both = {"generic": rig.variant, "narrowed": variant}
     with Loads(options) as loads:
-        for role, one in both.items():
-            loads.add_variant(role, rig, one)
+        _add_both(loads, rig, variant)
         on_miss = _timed(rig, loads, missing, options)
     with Loads(options) as loads:
-        for role, one in both.items():
-            loads.add_variant(role, rig, one)
+        _add_both(loads, rig, variant)
         if not guard.hot:
             _add_unguarded(loads, rig, guard)
         on_pass = _timed(rig, loads, passing, options)
     results = list(_results(case, on_pass, on_miss))
     options.tell(f"guards/{case.name}: " + ", ".join(f"{r.metric} {r.value:.2f}" for r in results))
     return results
+
+
+def _add_both(loads: Loads, rig: Rig, variant: Variant) -> None:
+    loads.add_variant("generic", rig, rig.variant)
+    loads.add_variant("narrowed", rig, variant)
 
 
 def _add_unguarded(loads: Loads, rig: Rig, guard: _Guard) -> None:

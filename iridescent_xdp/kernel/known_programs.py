@@ -3,7 +3,7 @@
 
 The kernel calls XDP programs through a piece of code with a direct jump to each one that is
 attached anywhere (kernel/bpf/dispatcher.c, Linux 5.6; x86-64). When one comes or goes that code is
-written anew. This takes 8 to 20 ms, a grace period included, in which nobody else can configure an
+written anew. This takes 8 to 16 ms, a grace period included, in which nobody else can configure an
 interface, and slows down the packets that come meanwhile. A program that is attached elsewhere,
 too, is known already, and nothing of this happens.
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import closing
 
 import pytest
@@ -12,11 +11,7 @@ from iridescent_xdp import kept
 from iridescent_xdp.kept import KeptPrograms
 from iridescent_xdp.state import State
 from iridescent_xdp.template import find_template, read_template
-
-
-def returns(verdict: int) -> bytes:
-    """A program that returns a number."""
-    return struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+from tests.kernel.fixtures import returns
 
 
 def test_what_is_held_outlasts_all_that_come_after_it(

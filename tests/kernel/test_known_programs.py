@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,19 +14,18 @@ from statistics import median
 
 import pytest
 
+from iridescent_xdp.builder import Builder
 from iridescent_xdp.kernel import bpf, syscall
 from iridescent_xdp.kernel.known_programs import MOST, KnownPrograms
 from iridescent_xdp.kernel.link import Link
 from iridescent_xdp.kernel.netlink import find_interface
 from iridescent_xdp.kernel.program import Program
+from tests.kernel.fixtures import returns, wait_until
+from tests.kernel.flips import specialize
+from tests.kernel.live import operated, plan_for
 from traffic.testbed import DUT_SIDE, Testbed, inside
 
 UPDATES = 9
-
-
-def returns(verdict: int) -> bytes:
-    """A program that returns a number."""
-    return struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
 
 
 @pytest.fixture(name="programs")
@@ -79,18 +77,10 @@ def test_they_go_when_nobody_needs_them(programs: list[Program]) -> None:
         assert is_loaded(numbers[0])
         for program in programs[1:]:
             known.add(program)
-        wait_until_gone(numbers[0])
+        wait_until(lambda: not is_loaded(numbers[0]), "the program that made room")
         programs[1].close()
         assert is_loaded(numbers[1])
-    wait_until_gone(numbers[1])
-
-
-def wait_until_gone(number: int) -> None:
-    """The kernel frees programs a little later."""
-    deadline = time.monotonic() + 15
-    while is_loaded(number):
-        assert time.monotonic() < deadline, f"program {number} is held by somebody"
-        time.sleep(0.002)
+    wait_until(lambda: not is_loaded(numbers[1]), "the program that was kept")
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="no dispatcher on other machines")
@@ -114,6 +104,17 @@ def changes(link: Link, one: Program, other: Program) -> list[float]:
         link.replace(new, old)
         took.append(time.perf_counter() - began)
     return took
+
+
+def test_a_controllers_link_goes_between_known_programs(bed: Testbed) -> None:
+    """As around each look at the traffic; all are given back at the end."""
+    with operated(bed, Builder("llvm"), plan_for()) as controller:
+        specialize(controller)
+        board = controller.board
+        board.through_root()
+        board.direct(controller.live)
+        assert set(board.known) >= {board.root.info.prog_id, controller.live.info.prog_id}
+    assert not board.known
 
 
 def test_without_the_privilege_nothing_is_kept(

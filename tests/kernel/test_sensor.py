@@ -91,8 +91,6 @@ def test_every_packet_is_counted_through_looks(bed: Testbed, builder: Builder) -
             now = standing(controller)
             assert now == before
         sender.join()
-        gone_between = {controller.board.root.info.prog_id, controller.live.info.prog_id}
-        assert gone_between <= set(controller.board.known)  # else each look stops the interface
         sent = FIRST + PRIME
         wait_until(lambda: sum(packets_per_slot(controller.state).values()) >= sent, "all packets")
         wanted: Counter[int] = Counter()
