@@ -212,3 +212,9 @@ def test_a_change_waits_for_what_ran_before(
         controller.end_search()
         assert grace_periods() == 1
         assert grace_periods() == 0
+        specialize(controller)
+        controller.swap(controller.plan.generic, b"", reason="test")
+        waited.clear()
+        controller.changes.unsettled = True
+        controller.changes.settle()  # the maps that only specialized code reads
+        assert len(waited) == 1
