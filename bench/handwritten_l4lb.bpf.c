@@ -52,26 +52,12 @@ static __always_inline __u32 service6(const struct packet *p)
 	return SLOW_PATH;
 }
 
-static __always_inline int parse_ports(struct cursor *at, struct packet *p)
+static __always_inline int parse_ports(const struct cursor *at, struct packet *p)
 {
-	if (p->protocol == PROTOCOL_TCP) {
-		const struct tcp_header *tcp = take_within(at, p, sizeof(*tcp));
-
-		if (!tcp)
-			return false;
-		p->ports = net32(*(const __u32 *)tcp);
-		p->tcp_flags = tcp->flags;
-		return true;
-	}
-	if (p->protocol == PROTOCOL_UDP) {
-		const __u32 *udp = take_within(at, p, UDP_BYTES);
-
-		if (!udp)
-			return false;
-		p->ports = net32(*udp);
-		return true;
-	}
-	return false;
+	if (!is_tcp_or_udp(p->protocol) || !transport_fits(at, p))
+		return false;
+	p->ports = net32(*(const __u32 *)at->at);
+	return true;
 }
 
 /* The backend of a flow that goes on and that the ring would not send elsewhere. */
@@ -99,10 +85,11 @@ static __always_inline void touch(const struct packet *p, __u32 number, __u32 ge
 		bpf_map_update_elem(MAP(connections), &key, &made, BPF_ANY);
 }
 
-static __always_inline int forward(struct xdp_md *ctx, const struct packet *p, __u32 bytes)
+static __always_inline int forward(struct xdp_md *ctx, const struct cursor *at, const struct packet *p,
+				   __u32 bytes)
 {
-	__u64 epoch = *MAP_VALUE(epoch), hash = flow_hash(p->source, p->ports, p->six);
 	__u32 cpu = bpf_get_smp_processor_id(), number;
+	__u64 epoch = *MAP_VALUE(epoch), hash = flow_hash(p->source, p->ports, p->six);
 	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
 	struct cached_flow *place = cache_place(cpu, hash);
 	const struct backend *backend;
@@ -116,7 +103,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *p, _
 	} else {
 		__u32 service = p->six ? service6(p) : service4(p);
 
-		if (service == SLOW_PATH || opens_flow(p))
+		if (service == SLOW_PATH || opens_flow(at, p))
 			return SLOW_PATH;
 		number = known_backend(p, service, hash);
 		if (number == SLOW_PATH)
@@ -152,7 +139,7 @@ static __always_inline int plain4(struct xdp_md *ctx, struct cursor at, __u32 by
 	p.protocol = ip->protocol;
 	read_address(p.source, &ip->source, false);
 	read_address(p.destination, &ip->destination, false);
-	return parse_ports(&at, &p) ? forward(ctx, &p, bytes) : SLOW_PATH;
+	return parse_ports(&at, &p) ? forward(ctx, &at, &p, bytes) : SLOW_PATH;
 }
 
 static __always_inline int plain6(struct xdp_md *ctx, struct cursor at, __u32 bytes)
@@ -170,7 +157,7 @@ static __always_inline int plain6(struct xdp_md *ctx, struct cursor at, __u32 by
 	p.protocol = ip->next;
 	read_address(p.source, ip->source, true);
 	read_address(p.destination, ip->destination, true);
-	return parse_ports(&at, &p) ? forward(ctx, &p, bytes) : SLOW_PATH;
+	return parse_ports(&at, &p) ? forward(ctx, &at, &p, bytes) : SLOW_PATH;
 }
 
 SPEC_SECTION("xdp") int iridescent_entry(struct xdp_md *ctx)

@@ -58,9 +58,9 @@ static __always_inline void connect(const struct flow_key *key, __u32 number)
 
 /* The number of the backend that the flow has, or now gets. */
 static __always_inline __u32 choose(const struct packet *p, const struct flow_key *key, __u32 ring,
-				    __u64 hash)
+				    __u64 hash, int opens)
 {
-	const struct connection *known = opens_flow(p) ? NULL : bpf_map_lookup_elem(MAP(connections), key);
+	const struct connection *known = opens ? NULL : bpf_map_lookup_elem(MAP(connections), key);
 	__u32 number = known ? known->backend : NO_BACKEND;
 	const struct backend *backend = known ? bpf_map_lookup_elem(MAP(backends), &number) : NULL;
 
@@ -73,8 +73,8 @@ static __always_inline __u32 choose(const struct packet *p, const struct flow_ke
 }
 
 /* By way of the tables. The number of a backend, or a decision with GO_ON's bit. */
-static __always_inline __u32 balance(const struct packet *p, __u64 hash, struct cached_flow *place,
-				     __u64 epoch)
+static __always_inline __u32 balance(const struct cursor *at, const struct packet *p, __u64 hash,
+				     struct cached_flow *place, __u64 epoch)
 {
 	__u32 service = find_service(p), backend;
 	const struct service *data = bpf_map_lookup_elem(MAP(service_data), &service);
@@ -90,7 +90,7 @@ static __always_inline __u32 balance(const struct packet *p, __u64 hash, struct 
 		return GO_ON | DECIDE(SLOT_FRAGMENT, XDP_DROP);
 	if (is_too_big(p, data->gue))
 		return GO_ON | DECIDE(SLOT_TOO_BIG, XDP_PASS);
-	backend = choose(p, &key, data->ring, hash);
+	backend = choose(p, &key, data->ring, hash, opens_flow(at, p));
 	if (backend == NO_BACKEND)
 		return GO_ON | DECIDE(SLOT_NO_BACKEND, XDP_DROP);
 	if ((place || spec_role == ROLE_OBSERVE) && p->kind == KIND_FLOW &&
@@ -160,10 +160,11 @@ static __always_inline int find_hot(const struct packet *p, struct way *way)
 	return true;
 }
 
-static __always_inline __u32 forward(struct xdp_md *ctx, const struct packet *p, __u32 bytes)
+static __always_inline __u32 forward(struct xdp_md *ctx, const struct cursor *at, const struct packet *p,
+				     __u32 bytes)
 {
-	__u64 epoch = flow_cache ? *MAP_VALUE(epoch) : 0, hash = 0;
 	__u32 cpu = bpf_get_smp_processor_id(), missed;
+	__u64 epoch = flow_cache ? *MAP_VALUE(epoch) : 0, hash = 0;
 	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
 	struct cached_flow *place = NULL;
 	struct way way;
@@ -183,7 +184,7 @@ static __always_inline __u32 forward(struct xdp_md *ctx, const struct packet *p,
 		if (missed)
 			return missed;
 	} else {
-		way.backend = balance(p, hash, place, epoch);
+		way.backend = balance(at, p, hash, place, epoch);
 		if (way.backend & GO_ON)
 			return way.backend & ~GO_ON;
 	}
@@ -202,7 +203,7 @@ static __always_inline int l4lb(struct xdp_md *ctx)
 	if (status == GO_ON && p.kind == KIND_ICMP)
 		status = handle_icmp(ctx, &at, &p);
 	if (status == GO_ON)
-		status = forward(ctx, &p, bytes);
+		status = forward(ctx, &at, &p, bytes);
 	if (status == GO_ON)
 		return XDP_TX;
 	if (status & SPEC_MISS_BIT)

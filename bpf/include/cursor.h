@@ -81,6 +81,7 @@ struct tcp_header {
 	__be16 urgent;
 };
 
+#define TCP_BYTES  20 /* without options */
 #define UDP_BYTES  8
 #define SCTP_BYTES 12
 

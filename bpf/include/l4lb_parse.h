@@ -11,23 +11,15 @@
 /* Parsers and look-ups return GO_ON, a decision, or SPEC_MISSED(point), or SPEC_RARE. */
 #define GO_ON 0x40000000u
 
+/* The cursor stays on the header of TCP or UDP. */
 static __always_inline __u32 parse_transport(struct cursor *at, struct packet *p)
 {
 	if (p->kind == KIND_FRAGMENT)
 		return GO_ON;
-	if (p->protocol == PROTOCOL_TCP) {
-		const struct tcp_header *tcp = take_within(at, p, sizeof(*tcp));
-
-		if (!tcp)
+	if (is_tcp_or_udp(p->protocol)) {
+		if (!transport_fits(at, p))
 			return DECIDE(SLOT_MALFORMED, XDP_DROP);
-		p->ports = net32(*(const __u32 *)tcp);
-		p->tcp_flags = tcp->flags;
-	} else if (p->protocol == PROTOCOL_UDP) {
-		const __u32 *udp = take_within(at, p, UDP_BYTES);
-
-		if (!udp)
-			return DECIDE(SLOT_MALFORMED, XDP_DROP);
-		p->ports = net32(*udp);
+		p->ports = net32(*(const __u32 *)at->at);
 	} else if (p->protocol == (p->six ? PROTOCOL_ICMPV6 : PROTOCOL_ICMP)) {
 		p->kind = KIND_ICMP;
 	} else {
