@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from iridescent_xdp.bench.loads import Loads
+from iridescent_xdp.bench.loads import LOADS, MANY, Loads
 from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.observe import watch_one_in
@@ -25,7 +25,7 @@ from traffic.mix_stream import Stream
 
 OBSERVE_SHIFTS = (0, 2, 4, 6, 8, 10)
 SAMPLE_SHIFTS = (0, 2, 3, 5, 8)
-USUAL_ROUNDS, OTHER_ROUNDS = 25, 7
+ROUNDS = 9
 TIMED_ARM = 1
 
 
@@ -33,6 +33,7 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
     """Per cent on top of the generic program, at the default rates and at others."""
     case = Case(suite="guards", name=rig.subject.name)
     results: list[Result] = []
+    rounds = options.pick(ROUNDS, 3)
     with StreamTimer(rig.builder, stream) as timer:
         for metric, point, shifts in (
             ("instrumentation_pct", "observe_shift", OBSERVE_SHIFTS),
@@ -41,16 +42,15 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
             usual = rig.variant[point]
             for shift in sorted({*shifts, usual} if not options.quick else {usual}):
                 name = metric if shift == usual else f"{metric}_1_in_{1 << shift}"
-                rounds = options.pick(USUAL_ROUNDS if shift == usual else OTHER_ROUNDS, 5)
-                with Loads(options) as loads:
+                with Loads(options, MANY if shift == usual else LOADS) as loads:
                     loads.add_variant("generic", rig, rig.variant)
                     if point == "observe_shift":
                         with _looking(rig, loads, shift):
-                            times = loads.rounds(timer, rounds)
+                            times = loads.by_load(timer, rounds)
                     else:
                         variant = rig.variant.with_values(sample_shift=shift)
                         loads.add_variant("instrumented", rig, variant, Role.ARM, TIMED_ARM)
-                        times = loads.rounds(timer, rounds)
+                        times = loads.by_load(timer, rounds)
                 on_top = percent(ratio(times["instrumented"], times["generic"]))
                 options.tell(f"guards/{case.name}: {name} {on_top.value:.2f}")
                 results.append(case.of(name, on_top))

@@ -18,17 +18,17 @@ LONGEST_BYTES = 200  # of a frame that is taken from the corpus
 
 
 def split(rig: Rig, program: Program, point: str, stream: Stream) -> tuple[Stream, Stream]:
-    """Of ``stream`` what ``program`` does not count as a miss of ``point``, and what it does.
+    """Of ``stream`` what ``program`` counts no miss for, and what it counts as one of ``point``.
 
     Where the stream has nothing that misses, the preflight corpus gives it. Raises
     MeasurementError when nothing passes, or nothing misses.
     """
     index = [p.name for p in rig.function.template.points].index(point)
-    missed = _missed(rig, program, index, stream.packets)
-    passing, missing = _part(stream, ~missed), _part(stream, missed)
+    missed = _missed(rig, program, stream.packets)
+    passing, missing = _part(stream, ~missed.any(axis=1)), _part(stream, missed[:, index])
     if missing is None:
         frames = [f for _, f in rig.function.corpus((), CORPUS_SEED) if len(f) <= LONGEST_BYTES]
-        breaking = np.flatnonzero(_missed(rig, program, index, frames))[:MAX_FRAMES]
+        breaking = np.flatnonzero(_missed(rig, program, frames)[:, index])[:MAX_FRAMES]
         if breaking.size:
             missing = _repeated(stream.name, [frames[i] for i in breaking])
     rig.reset()
@@ -38,22 +38,19 @@ def split(rig: Rig, program: Program, point: str, stream: Stream) -> tuple[Strea
     return passing, missing
 
 
-def _missed(rig: Rig, program: Program, index: int, frames: Sequence[bytes]) -> np.ndarray:
-    """For each frame whether a miss was counted."""
-    found = np.zeros(len(frames), dtype=bool)
-    before = _misses(rig, index)
-    for place, frame in enumerate(frames):
+def _missed(rig: Rig, program: Program, frames: Sequence[bytes]) -> np.ndarray:
+    """For each frame (row) and point (column) whether a miss was counted."""
+    rows = [_misses(rig)]
+    for frame in frames:
         program.run(frame)
-        after = _misses(rig, index)
-        found[place] = after > before
-        before = after
-    return found
+        rows.append(_misses(rig))
+    return np.diff(np.array(rows), axis=0) > 0
 
 
-def _misses(rig: Rig, index: int) -> int:
+def _misses(rig: Rig) -> np.ndarray:
     rows = rig.state["arm_stats"].read(STEADY_ARM)
     assert rows is not None
-    return int(rows["misses"][:, index].sum())
+    return np.asarray(rows["misses"].sum(axis=0), dtype=np.int64)
 
 
 def _part(stream: Stream, kept: np.ndarray) -> Stream | None:

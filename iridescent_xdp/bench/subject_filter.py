@@ -26,6 +26,7 @@ class FilterSubject(Subject):
 
     name = "filter"
     narrow: ClassVar[Changes] = NARROW
+    fast: ClassVar[Changes] = {"rule_layout": "tree"}
     live_policy: ClassVar[Mapping[str, int]] = {"default_action": 1}
     quick_fixed = ("counter_batch",)
 

@@ -19,6 +19,11 @@ class L4lbSubject(Subject):
 
     name = "l4lb"
     narrow: ClassVar[Changes] = {"no_ip_options": True}
+    fast: ClassVar[Changes] = {
+        "service_layout": "compiled",
+        "flow_cache": True,
+        "encapsulation": "ipip",
+    }
     leaves = Leaves.BACK
     quick_fixed = ("encapsulation", "service_layout", "hot_flows")
     hot_points: ClassVar[Mapping[str, str]] = {"hot_flows": "16"}

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from iridescent_xdp.bench import routes
 from iridescent_xdp.bench.mixes import routed_traffic
-from iridescent_xdp.bench.subject import LOOPBACK, Egress, Leaves, Subject
+from iridescent_xdp.bench.subject import LOOPBACK, Changes, Egress, Leaves, Subject
 from iridescent_xdp.functions.router_tables import Network, RouterTables
 from iridescent_xdp.state import State
 from traffic.mix_shares import Locality
@@ -19,6 +19,7 @@ class RouterSubject(Subject):
     """See the module."""
 
     name = "router"
+    fast: ClassVar[Changes] = {"lookup": "flat"}
     leaves = Leaves.THROUGH
     quick_fixed = ("checksum_update", "hot_keys")
     hot_points: ClassVar[Mapping[str, str]] = {"hot_keys": "16"}

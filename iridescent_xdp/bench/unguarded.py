@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A template without the guard of one point: what specialized code would be if nobody checked.
+"""A template without the guards of some points: what specialized code would be if nobody checked.
 
 Only measured, on packets that fit: with others it does whatever the optimizer likes.
 """
@@ -21,19 +21,20 @@ static __always_inline __u32 never_missed(void)
 }}
 #undef SPEC_MISSED
 #define SPEC_MISSED(name) \\
-	(SPEC_INDEX(name) == {index} ? never_missed() : (SPEC_MISS_BIT | SPEC_INDEX(name)))
+	(({removed}) ? never_missed() : (SPEC_MISS_BIT | SPEC_INDEX(name)))
 #include "{path}"
 """
 
 
 @contextmanager
-def unguarded(template: Template, point: str) -> Iterator[Template]:
-    """The same template, but a missed guard of ``point`` is undefined behaviour.
+def unguarded(template: Template, *points: str) -> Iterator[Template]:
+    """The same template, but a missed guard of one of ``points`` is undefined behaviour.
 
     Of its points, maps and tables nothing changes, so the companion of the function serves it.
     """
-    index = [p.name for p in template.points].index(point)
+    names = [p.name for p in template.points]
+    removed = " || ".join(f"SPEC_INDEX(name) == {names.index(point)}" for point in points)
     with tempfile.TemporaryDirectory(prefix="iridescent-bench-") as folder:
         path = Path(folder) / template.path.name
-        path.write_text(_SOURCE.format(index=index, path=template.path.resolve()))
+        path.write_text(_SOURCE.format(removed=removed, path=template.path.resolve()))
         yield read_template(path)
