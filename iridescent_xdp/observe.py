@@ -90,9 +90,8 @@ def observe(
     board.put(OBSERVING, lookers.observing)
     with held_by(lookers.watched):
         time.sleep(seconds)
-    seen = state["watch"].read()
     return Observation(
-        packets=int(seen["seen"].sum()) if seen is not None else 0,
+        packets=packets_watched(state),
         heads=_heads(board),
         values=values_seen(board.state),
         keys=keys_seen(board.state),
@@ -117,8 +116,15 @@ def _heads(board: Switchboard) -> tuple[bytes, ...]:
 def watch_one_in(state: State, shift: int) -> None:
     """Watched code sends one packet in 2^``shift`` to the observer, counted from now."""
     watch = np.zeros(1, dtype=state.template.structs["watch"])
-    watch["mask"] = (1 << shift) - 1
+    watch["every"] = 1 << shift
     state["watch"].write(0, watch)
+
+
+def packets_watched(state: State) -> int:
+    """How many packets came to watched code since ``watch_one_in``."""
+    rows = state["watch"].read()
+    assert rows is not None
+    return int((rows["looks"] * rows["every"] - rows["left"]).sum())
 
 
 def forget_seen(state: State) -> None:

@@ -59,8 +59,9 @@ struct carry {
 };
 
 struct watch {
-	__u64 seen; /* packets that came to watched code */
-	__u64 mask; /* one in mask + 1 is looked at; 2^n - 1 */
+	__u64 left;  /* packets until the next one that is looked at */
+	__u64 every; /* one in so many is */
+	__u64 looks; /* that were looked at */
 };
 
 struct small_values {
@@ -80,7 +81,7 @@ struct observed_key {
 MAP_PROG_ARRAY(slots, SPEC_SLOTS, "the programs behind the root; written by the controller");
 MAP_PERCPU_ARRAY(arm_stats, struct arm_stats, SPEC_ARMS, "counts and times of each arm");
 MAP_PERCPU_ARRAY(carry, struct carry, 1, "from a missed guard to the generic code");
-MAP_PERCPU_ARRAY(watch, struct watch, 1, "packets seen before a search, and how few are looked at");
+MAP_PERCPU_ARRAY(watch, struct watch, 1, "how few packets are looked at before a search");
 MAP_PERCPU_ARRAY(small_values, struct small_values, SPEC_POINTS, "small values seen, by point index");
 MAP_LRU_HASH(observations, struct observation, __u64, 4096, "larger values seen, by point index");
 MAP_LRU_HASH(observed_keys, struct observed_key, __u64, 16384, "keys looked up, by table index");
@@ -146,8 +147,11 @@ static __always_inline void spec_watch(struct xdp_md *ctx)
 	__u32 zero = 0;
 	struct watch *watch = bpf_map_lookup_elem(MAP(watch), &zero);
 
-	if (watch && !(watch->seen++ & watch->mask))
+	if (watch && !watch->left--) {
+		watch->left = watch->every - 1;
+		watch->looks++;
 		bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_OBSERVER);
+	}
 }
 
 /* In the observing role: note the value that `point` would have needed for this packet. */

@@ -146,7 +146,7 @@ def _add_unguarded(loads: Loads, rig: Rig, variant: Variant, *names: str) -> Non
 
 def _timed(rig: Rig, loads: Loads, stream: Stream, options: Options) -> Times:
     with StreamTimer(rig.builder, stream) as timer:
-        return loads.by_load(timer, options.pick(9, 3))
+        return loads.by_load(timer, options.pick(5, 3))
 
 
 def _results(case: Case, on_pass: Times, on_miss: Times) -> Iterator[Result]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from iridescent_xdp.bench.loads import LOADS, MANY, Loads
+from iridescent_xdp.bench.loads import LOADS, MOST, Loads
 from iridescent_xdp.bench.results import Case, Options, Result, percent
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.observe import watch_one_in
@@ -25,7 +25,7 @@ from traffic.mix_stream import Stream
 
 OBSERVE_SHIFTS = (0, 2, 4, 6, 8, 10)
 SAMPLE_SHIFTS = (0, 2, 3, 5, 8)
-ROUNDS = 9
+ROUNDS = 5
 TIMED_ARM = 1
 
 
@@ -42,7 +42,7 @@ def instrumentation(rig: Rig, stream: Stream, options: Options) -> list[Result]:
             usual = rig.variant[point]
             for shift in sorted({*shifts, usual} if not options.quick else {usual}):
                 name = metric if shift == usual else f"{metric}_1_in_{1 << shift}"
-                with Loads(options, MANY if shift == usual else LOADS) as loads:
+                with Loads(options, MOST if shift == usual else LOADS) as loads:
                     loads.add_variant("generic", rig, rig.variant)
                     if point == "observe_shift":
                         with _looking(rig, loads, shift):

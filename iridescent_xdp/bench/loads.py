@@ -23,7 +23,7 @@ from iridescent_xdp.variant import Variant
 from traffic.generator import StreamTimer
 
 LOADS = (9, 1)  # of each program; in the short form
-MANY = (36, 2)  # where a nanosecond matters
+MANY, MOST = (36, 2), (100, 2)  # where a nanosecond matters, and where less does
 
 
 class Loads:

@@ -13,7 +13,7 @@ import pytest
 from iridescent_xdp.builder import Builder
 from iridescent_xdp.functions.base import Function
 from iridescent_xdp.kernel.program import Program
-from iridescent_xdp.observe import forget_seen, values_seen, watch_one_in
+from iridescent_xdp.observe import forget_seen, packets_watched, values_seen, watch_one_in
 from iridescent_xdp.preflight import Sandbox
 from iridescent_xdp.state import State
 from iridescent_xdp.statistics import bucket_of
@@ -182,8 +182,7 @@ def test_watched_code_decides_as_generic_and_sends_one_packet_in_so_many_to_the_
         assert [watched.run(frame).verdict for frame in (PLAIN, TAGGED)] == wanted
         sandbox.state["slots"].write(OBSERVER, observing.fd.to_bytes(4, "little"))
         run(watched, [PLAIN] * 10)  # the third to the twelfth that it sees
-    rows = sandbox.state["watch"].read()
-    assert rows is not None and rows["seen"].sum() == 12
+    assert packets_watched(sandbox.state) == 12
     assert values_seen(sandbox.state)["vlan_depth"] == {0: 2}
 
 
