@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from iridescent_xdp.bench.handwritten import compile_handwritten
 from iridescent_xdp.bench.live import cpus
-from iridescent_xdp.bench.loads import Loads
+from iridescent_xdp.bench.loads import MANY, Loads
 from iridescent_xdp.bench.lookup import lookup
 from iridescent_xdp.bench.mixes import LOCALITIES, edge_traffic
 from iridescent_xdp.bench.results import Case, Options, Result
@@ -83,11 +83,11 @@ def _times(
     by_hand = compile_handwritten(rig, headers=rig.subject.headers(rig.state))
     insns = rig.builder.variant(rig.function, winner, Role.STEADY)
     rig.check({"handwritten": by_hand, "winner": insns}, stream)
-    with Loads(options) as loads:
+    with Loads(options, MANY) as loads:
         loads.add_variant("generic", rig, rig.variant)
         loads.add("specialized", rig, insns)
         loads.add("handwritten", rig, by_hand)
-        times = loads.rounds(timer, options.pick(25, 5))
+        times = loads.by_load(timer, options.pick(7, 5))
     return [
         case.of("time_ratio", ratio(times["generic"], times["specialized"])),
         case.of("handwritten_ratio", ratio(times["specialized"], times["handwritten"])),

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from iridescent_xdp.bench.loads import Loads
+from iridescent_xdp.bench.loads import MANY, Loads
 from iridescent_xdp.bench.results import Case, Options, Result
 from iridescent_xdp.bench.rig import Rig
 from iridescent_xdp.decision.nodes import Result as Leaf
@@ -30,13 +30,13 @@ def lookup(case: Case, rig: Rig, timer: StreamTimer, options: Options) -> list[R
     """``lookup_ratio`` of each way to look up, and the nanoseconds behind it."""
     options.tell(f"{case.suite}/{case.name}: the look-up alone")
     hot = _hottest(rig, timer, options)
-    with Loads(options) as loads:
+    with Loads(options, MANY) as loads:
         loads.add("constant", rig, _constant(rig))
         loads.add_variant("trie", rig, rig.variant)
         for name in ("flat", "ifs"):
             loads.add_variant(name, rig, rig.changed({"lookup": name}))
         loads.add_variant("hot", rig, hot)
-        times = loads.rounds(timer, options.pick(25, 5))
+        times = loads.by_load(timer, options.pick(7, 5))
     options.winners[f"{case.suite}/{case.name} (hot look-up)"] = rig.label(hot)
     return list(_results(case, times))
 
@@ -53,7 +53,7 @@ def _results(case: Case, times: dict[str, list[float]]) -> Iterator[Result]:
 def difference_ratio(a: Sequence[float], b: Sequence[float], base: Sequence[float]) -> Effect:
     """Median of ``a - base`` over that of ``b - base``, with a bootstrap interval.
 
-    Repetition i of all three ran side by side, so the bootstrap draws them together. Raises
+    Item i of all three ran side by side, so the bootstrap draws them together. Raises
     MeasurementError when ``b`` is not above ``base``.
     """
     above = np.array([a, b]) - np.array(base)
