@@ -117,11 +117,9 @@ static __always_inline __u32 gue_port(__u64 hash)
 }
 
 /* Whether it is time that a packet asks the tables, though its backend is known. */
-static __always_inline int is_due(const struct backend_hits *counts, __u32 number)
+static __always_inline int is_due(const struct hits *hits)
 {
-	const struct hits *hits = counts->backends;
-
-	return !((hits[number & (MAX_BACKENDS - 1)].packets + 1) % TOUCH_EVERY);
+	return !((hits->packets + 1) % TOUCH_EVERY);
 }
 
 /* Where a packet goes. `skipped`: the tables were not asked, nor whether it is too big. */
@@ -134,16 +132,22 @@ struct way {
 static __always_inline __u32 send(struct xdp_md *ctx, const struct packet *p,
 				  const struct way *way, struct backend_hits *counts, __u32 bytes)
 {
-	__u32 number = way->backend;
+	__u32 number = way->backend, missed;
 	const struct backend *backend = bpf_map_lookup_elem(MAP(backends), &number);
+	struct hits *hits = &counts->backends[number & (MAX_BACKENDS - 1)];
 
-	if (!backend || !counts)
+	if (!backend)
 		return DECIDE(SLOT_NO_BACKEND, XDP_DROP);
-	if (way->skipped && is_too_big(p, backend->gue))
-		return DECIDE(SLOT_TOO_BIG, XDP_PASS);
+	if (way->skipped) {
+		missed = SPEC_RARE(is_due(hits));
+		if (missed)
+			return missed;
+		if (is_too_big(p, backend->gue))
+			return DECIDE(SLOT_TOO_BIG, XDP_PASS);
+	}
 	if (!encapsulate(ctx, p, backend, way->port))
 		return DECIDE(SLOT_NO_HEADROOM, XDP_DROP);
-	add_hits(&counts->backends[way->backend & (MAX_BACKENDS - 1)], bytes);
+	add_hits(hits, bytes);
 	return GO_ON;
 }
 
@@ -163,27 +167,27 @@ static __always_inline int find_hot(const struct packet *p, struct way *way)
 static __always_inline __u32 forward(struct xdp_md *ctx, const struct cursor *at, const struct packet *p,
 				     __u32 bytes)
 {
-	__u32 cpu = bpf_get_smp_processor_id(), missed;
-	__u64 epoch = flow_cache ? *MAP_VALUE(epoch) : 0, hash = 0;
+	__u32 cpu = bpf_get_smp_processor_id();
 	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
 	struct cached_flow *place = NULL;
+	__u64 epoch = 0, hash = 0;
 	struct way way;
 
+	if (!counts)
+		return DECIDE(SLOT_NO_BACKEND, XDP_DROP);
 	way.skipped = p->kind == KIND_FLOW && find_hot(p, &way);
 	if (!way.skipped) {
 		hash = flow_hash(p->source, p->ports, p->six);
 		way.port = gue_port(hash);
-		if (flow_cache && p->kind == KIND_FLOW)
+		if (flow_cache && p->kind == KIND_FLOW) {
 			place = cache_place(cpu, hash);
+			epoch = *MAP_VALUE(epoch);
+		}
 		way.skipped = place && is_cached(place, p, epoch);
 		if (way.skipped)
 			way.backend = place->backend;
 	}
-	if (way.skipped) {
-		missed = SPEC_RARE(counts && is_due(counts, way.backend));
-		if (missed)
-			return missed;
-	} else {
+	if (!way.skipped) {
 		way.backend = balance(at, p, hash, place, epoch);
 		if (way.backend & GO_ON)
 			return way.backend & ~GO_ON;
@@ -195,9 +199,11 @@ static __always_inline int l4lb(struct xdp_md *ctx)
 {
 	struct cursor at = cursor_of(ctx);
 	__u32 bytes = frame_bytes(&at);
-	struct packet p = {};
-	__u32 status = parse(&at, &p);
+	struct packet p; /* not cleared: addresses of IPv4 have one word, the others nobody reads */
+	__u32 status;
 
+	p.ports = p.kind = p.six = 0;
+	status = parse(&at, &p);
 	if (status == GO_ON)
 		status = SPEC_RARE(p.kind != KIND_FLOW) ?: GO_ON;
 	if (status == GO_ON && p.kind == KIND_ICMP)

@@ -195,8 +195,8 @@ class StreamTimer:
     A test run of the generator calls the program for each packet. What the generator itself
     costs is measured with an empty program and taken off; what a test run of an empty program
     costs (the floor) is left in, as a plain test run would show it. A program may move the head of
-    the frame (encapsulation): it is put back before the next packet, which costs a call of
-    bpf_xdp_adjust_head and is counted as the program's. It must not move the tail.
+    the frame (encapsulation): the generator puts it back before the next packet, by a call that it
+    makes for all programs, the empty one as well. It must not move the tail.
 
     The kernel reports whole nanoseconds, too coarse for a comparison of two fast programs. So
     the calling thread's CPU time is divided by ``repeat``; it leaves out what the kernel waits
