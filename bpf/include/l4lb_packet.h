@@ -212,10 +212,8 @@ static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet 
 	*(__u32 *)ip = p->first; /* traffic class and flow label are the inner ones */
 	*(__u32 *)&ip->payload_length =
 		net32(payload << 16 | (gue ? PROTOCOL_UDP : PROTOCOL_IPV6) << 8 | OUTER_HOPS);
-	for (__u32 i = 0; i < 4; i++) {
-		ip->source[i] = backend->source[i];
-		ip->destination[i] = backend->address[i];
-	}
+	copy_address(ip->source, backend->source, true);
+	copy_address(ip->destination, backend->address, true);
 	if (gue)
 		write_udp(ip + 1, port, p->length);
 	return true;

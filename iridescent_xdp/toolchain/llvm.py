@@ -5,6 +5,8 @@ The template's bitcode (optimization passes off) comes with the package, or is m
 kept on disk by content digest; it is inlined and simplified once per process for each job that a
 program can have (``Request.job``). Per variant a small module defines the point constants; it is
 linked in, everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
+Code without loops, which most variants are, gets the first half of O2 only: in the second half loops
+are unrolled and vectorized, and functions are looked at together.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
@@ -41,6 +43,9 @@ PREPARE = (
     *("jump_threading", "simplify_cfg"),
 )
 FOLD = ("ipsccp", "simplify_cfg")  # per variant: dead branches go before anything looks at them
+TABLES_IN = ("always_inliner", "global_dead_code_eliminate")
+CLEAN = ("simplify_cfg", "global_dead_code_eliminate")  # after the first half of O2
+LOOP_MARK = "llvm.loop"  # clang's metadata, on each loop's jump back
 OLDEST_CLANG = 16  # older ones write typed pointers, which LLVM 22 cannot read
 _NAMES = ("clang-19", *(f"clang-{n}" for n in range(22, OLDEST_CLANG - 1, -1)), "clang")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-pass-failed")
@@ -112,7 +117,7 @@ class LlvmToolchain(Toolchain):
                 if isinstance(code, IrTable):
                     module.link_in(checked_ir(code))
             _internalize(module)
-            self._whole_o2(module)
+            self._optimize(module)
             insns = instructions_of(self._machine.emit_object(module))
             return splice(insns, bodies(tables))
         except RuntimeError as error:
@@ -138,9 +143,16 @@ class LlvmToolchain(Toolchain):
         options.loop_unrolling = True
         return llvm.create_pass_builder(self._machine, options)
 
-    def _whole_o2(self, module: llvm.ModuleRef) -> None:
+    def _optimize(self, module: llvm.ModuleRef) -> None:
         self._passes(module, FOLD)
         builder = self._builder()
+        if LOOP_MARK not in str(module):
+            self._passes(module, TABLES_IN)
+            functions = [f for f in module.functions if not f.is_declaration]
+            if len(functions) == 1:
+                builder.getFunctionPassManager().run(functions[0], builder)
+                self._passes(module, CLEAN)
+                return
         builder.getModulePassManager().run(module, builder)
 
     def _passes(self, module: llvm.ModuleRef, names: Sequence[str]) -> None:
