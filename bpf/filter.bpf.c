@@ -12,6 +12,7 @@
  * walked; a packet cut inside a header it announces is dropped as malformed.
  */
 #include "iridescent.h"
+#include "checksum.h"
 #include "cursor.h"
 #include "filter_tables.h"
 

@@ -17,28 +17,46 @@ static __always_inline __u32 fold_sum(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-/* One's complement sum of the 20 bytes of an IPv4 header; 0xffff when its checksum is right. */
-static __always_inline __u32 ipv4_sum(const struct ipv4_header *ip)
+/* The five words of an IPv4 header without options, added up. */
+static __always_inline __u64 ipv4_words(const struct ipv4_header *ip)
 {
 	const __u32 *word = (const __u32 *)ip;
-	__u64 sum = 0;
 
-	for (__u32 i = 0; i < 5; i++)
-		sum += word[i];
-	return fold_sum(sum);
+	return (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+}
+
+/* Their one's complement sum; 0xffff when the checksum is right. */
+static __always_inline __u32 ipv4_sum(const struct ipv4_header *ip)
+{
+	return fold_sum(ipv4_words(ip));
 }
 
 /* Whether an IPv4 header without options has the right checksum. */
 static __always_inline int ipv4_sum_is_right(const struct ipv4_header *ip)
 {
-	const __u32 *word = (const __u32 *)ip;
-	__u64 sum = 0;
-	__u32 folded;
+	__u64 sum = ipv4_words(ip);
+	__u32 folded = (sum & 0xffff) + (sum >> 16 & 0xffff) + (__u32)(sum >> 32); /* 18 bits */
 
-	for (__u32 i = 0; i < 5; i++)
-		sum += word[i];
-	folded = (sum & 0xffff) + (sum >> 16 & 0xffff) + (__u32)(sum >> 32); /* 18 bits */
 	return (folded & 0xffff) + (folded >> 16) == 0xffff;
+}
+
+/* One's complement sum of the IPv4 header's 20 bytes plus `options` bytes; right when 0xffff.
+ * The caller has checked the bounds of the first 20 bytes. */
+static __always_inline __u32 ipv4_header_sum(const struct ipv4_header *ip, __u32 options, void *end)
+{
+	const __u16 *word = (const __u16 *)ip;
+	__u32 sum = 0;
+
+	for (__u32 i = 0; i < 10; i++)
+		sum += word[i];
+	word += 10;
+	for (__u32 i = 0; i < 20; i++) {
+		if (i * 2 >= options || (void *)(word + 1) > end)
+			break;
+		sum += *word++;
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
 }
 
 /* Counts the TTL down, with the checksum that equation 3 of RFC 1624 gives: its word goes down by

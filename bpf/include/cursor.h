@@ -138,23 +138,4 @@ static __always_inline int is_ipv6_extension(__u8 next)
 	return next < 64 && extensions >> next & 1;
 }
 
-/* One's complement sum of the IPv4 header's 20 bytes plus `options` bytes; right when 0xffff.
- * The caller has checked the bounds of the first 20 bytes. */
-static __always_inline __u32 ipv4_header_sum(const struct ipv4_header *ip, __u32 options, void *end)
-{
-	const __u16 *word = (const __u16 *)ip;
-	__u32 sum = 0;
-
-	for (__u32 i = 0; i < 10; i++)
-		sum += word[i];
-	word += 10;
-	for (__u32 i = 0; i < 20; i++) {
-		if (i * 2 >= options || (void *)(word + 1) > end)
-			break;
-		sum += *word++;
-	}
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
 #endif

@@ -35,8 +35,8 @@ from iridescent_xdp.toolchain.base import Role
 from tests.kernel.fixtures import generic_of
 from tests.kernel.l4lb_scenes import PLAIN, SETTINGS, service
 from tests.kernel.test_l4lb_model import l4lb_function
-from traffic.corpus_l4lb import flow_to
-from traffic.packet_build import Shape, frame
+from traffic.corpus_l4lb import error_about, flow_to
+from traffic.packet_build import Flow, Shape, frame
 
 SYN, ACK = 0x02, 0x10
 FIRST = PLAIN[0].id
@@ -56,11 +56,15 @@ def made(llvm: Builder) -> Iterator[tuple[Sandbox, L4lbFunction]]:
         yield sandbox, function
 
 
+def flows(count: int, seed: int = 9) -> list[Flow]:
+    """Flows to the first service."""
+    rng = Random(seed)
+    return [flow_to(FIRST, rng) for _ in range(count)]
+
+
 def packets(count: int, flags: int = ACK, seed: int = 9) -> list[bytes]:
     """Packets of ``count`` flows to the first service."""
-    rng = Random(seed)
-    flows = [flow_to(FIRST, rng) for _ in range(count)]
-    return [frame(replace(flow, tcp_flags=flags), Shape()) for flow in flows]
+    return [frame(replace(flow, tcp_flags=flags), Shape()) for flow in flows(count, seed)]
 
 
 def backends_of(program: object, frames: list[bytes]) -> list[str]:
@@ -140,6 +144,17 @@ def test_a_syn_takes_the_ring_and_a_segment_the_table(made: tuple[Sandbox, L4lbF
     fresh = backends_of(sandbox.generic, opening)
     assert fresh.count("10.9.9.1") > 100
     assert backends_of(sandbox.generic, frames) == fresh
+
+
+def test_an_error_follows_its_flow_whatever_it_quotes(made: tuple[Sandbox, L4lbFunction]) -> None:
+    """What stands where a SYN would be is a byte of the quoted packet."""
+    sandbox, function = made
+    before = backends_of(sandbox.generic, packets(200))
+    change = SetBackend(service=FIRST, backend=Backend(address=ip_address("10.9.9.1"), weight=9))
+    function.apply(sandbox.state, [change])
+    for quoted in (28, 60):
+        errors = [error_about(flow, 3, inner_bytes=quoted) for flow in flows(200)]
+        assert backends_of(sandbox.generic, errors) == before
 
 
 def test_packets_see_the_old_ring_or_the_new_one(made: tuple[Sandbox, L4lbFunction]) -> None:
