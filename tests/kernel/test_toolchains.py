@@ -27,10 +27,23 @@ SPEC_RANGE(tuning, size, 1, 1, 9, "a size");
 
 static __always_inline int small(struct xdp_md *ctx)
 {
-	return ctx->data + size * 10 > ctx->data_end ? XDP_DROP : XDP_PASS;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	return data + size * 10 > end ? XDP_DROP : XDP_PASS;
 }
 SPEC_PROGRAM(small)
 """
+
+
+CALLING = SMALL.replace("data + size * 10 > end", "too_short(data, end)").replace(
+    "static __always_inline int small",
+    """static int too_short(void *at, void *end)
+{
+	return at + size * 10 > end;
+}
+
+static __always_inline int small""",
+)
 
 
 @pytest.mark.needs(toolchain="bcc")
@@ -152,6 +165,15 @@ def test_what_does_not_compile_is_one_line(builder: Builder, tmp_path: Path) -> 
     assert message.startswith(f"{'bcc' if builder.toolchain.name == 'bcc' else 'clang'} refuses")
     assert "small.bpf.c" in message and "undeclared identifier 'length'" in message
     assert "\n" not in message
+
+
+@pytest.mark.needs(toolchain="llvm")
+def test_a_function_that_nobody_said_to_inline_is_inlined(tmp_path: Path) -> None:
+    function, builder = small(tmp_path), Builder("llvm")
+    generic = generic_of(function)
+    with closing(Preflight(builder, function, generic, function.corpus((), seed=1))) as preflight:
+        calling = small(tmp_path, CALLING)
+        preflight.check(builder.variant(calling, generic, Role.STEADY), "calling")
 
 
 def test_auto_takes_bcc_where_there_is_no_clang(monkeypatch: pytest.MonkeyPatch) -> None:
