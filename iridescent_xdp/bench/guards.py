@@ -111,7 +111,7 @@ def _all_together(rig: Rig, stream: Stream, options: Options) -> list[Result]:
     """The passes of all guards that the subject's traffic allows, and of the way to the generic
     code, which a program without guards does not have."""
     names = sorted(rig.subject.narrow)
-    if len(names) < 2:  # noqa: PLR2004
+    if len(names) < 2:
         return []
     narrowed = rig.changed({**rig.subject.fast, **rig.subject.narrow})
     passing, _ = split(rig, rig.load(narrowed), names[0], stream)

@@ -44,10 +44,11 @@ class Subject(ABC):
     """One function as the suites meet it.
 
     ``narrow`` is what a search would find out about the traffic of ``stream``: the narrowing
-    points, by difference from generic; ``fast`` is a fast way to keep its tables. ``live_policy`` is set in live runs, so that no packet goes
-    to the kernel's stack, which costs several times the program. ``quick_fixed`` names the points
-    that the short form leaves alone; ``hot_points`` says of how many hot keys (as an operator
-    writes it) the cost of a miss is measured, by the point that says how many there are.
+    points, by difference from generic; ``fast`` is a fast way to keep its tables. ``live_policy``
+    is set in live runs, so that no packet goes to the kernel's stack, which costs several times the
+    program. ``quick_fixed`` names the points that the short form leaves alone; ``hot_points`` says
+    of how many hot keys (as an operator writes it) the cost of a miss is measured, by the point
+    that says how many there are.
     """
 
     name: str

@@ -5,8 +5,8 @@ The template's bitcode (optimization passes off) comes with the package, or is m
 kept on disk by content digest; it is inlined and simplified once per process for each job that a
 program can have (``Request.job``). Per variant a small module defines the point constants; it is
 linked in, everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
-Code without loops, which most variants are, gets the first half of O2 only: in the second half loops
-are unrolled and vectorized, and functions are looked at together.
+Code without loops gets the first half of O2 only: in the second half loops are unrolled and
+vectorized, and functions are looked at together.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
