@@ -25,7 +25,7 @@ def split(rig: Rig, program: Program, point: str, stream: Stream) -> tuple[Strea
     """
     index = [p.name for p in rig.function.template.points].index(point)
     missed = _missed(rig, program, stream.packets)
-    passing, missing = _part(stream, ~missed.any(axis=1)), _part(stream, missed[:, index])
+    passing, missing = _part(stream, missed.sum(axis=1) == 0), _part(stream, missed[:, index])
     if missing is None:
         frames = [f for _, f in rig.function.corpus((), CORPUS_SEED) if len(f) <= LONGEST_BYTES]
         breaking = np.flatnonzero(_missed(rig, program, frames)[:, index])[:MAX_FRAMES]
