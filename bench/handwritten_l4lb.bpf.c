@@ -18,13 +18,12 @@
 #define SLOW_PATH 0xffffu
 
 #define SERVICE4(n) (0xc613000au + (n)) /* 198.19.0.10 + n */
-#define IP6_0 0x20010002u
-#define IP6_1 0x00000002u
+#define IP6 0x2001000200000002ull
 
 /* Numbers of the services: their order in services.py. */
 static __always_inline __u32 service4(const struct packet *p)
 {
-	__u32 number = p->destination[0] - SERVICE4(0), port = p->ports & 0xffff;
+	__u32 number = (p->destination.high >> 32) - SERVICE4(0), port = p->ports & 0xffff;
 
 	switch (number) {
 	case 0:
@@ -43,11 +42,11 @@ static __always_inline __u32 service6(const struct packet *p)
 {
 	__u32 port = p->ports & 0xffff;
 
-	if (p->destination[0] != IP6_0 || p->destination[1] != IP6_1 || p->destination[2])
+	if (p->destination.high != IP6)
 		return SLOW_PATH;
-	if (p->destination[3] == 0x14 && p->protocol == PROTOCOL_TCP && port == 443)
+	if (p->destination.low == 0x14 && p->protocol == PROTOCOL_TCP && port == 443)
 		return 4;
-	if (p->destination[3] == 0x19 && p->protocol == PROTOCOL_TCP && port == 80)
+	if (p->destination.low == 0x19 && p->protocol == PROTOCOL_TCP && port == 80)
 		return 9;
 	return SLOW_PATH;
 }
@@ -89,7 +88,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct cursor *at, 
 				   __u32 bytes)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), number;
-	__u64 epoch = *MAP_VALUE(epoch), hash = flow_hash(p->source, p->ports, p->six);
+	__u64 epoch = *MAP_VALUE(epoch), hash = flow_hash(&p->source, p->ports, p->six);
 	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);
 	struct cached_flow *place = cache_place(cpu, hash);
 	const struct backend *backend;
@@ -137,8 +136,8 @@ static __always_inline int plain4(struct xdp_md *ctx, struct cursor at, __u32 by
 	p.rest = p.length - sizeof(*ip);
 	p.first = *(const __u32 *)ip;
 	p.protocol = ip->protocol;
-	read_address(p.source, &ip->source, false);
-	read_address(p.destination, &ip->destination, false);
+	read_address(&p.source, &ip->source, false);
+	read_address(&p.destination, &ip->destination, false);
 	return parse_ports(&at, &p) ? forward(ctx, &at, &p, bytes) : SLOW_PATH;
 }
 
@@ -155,8 +154,8 @@ static __always_inline int plain6(struct xdp_md *ctx, struct cursor at, __u32 by
 		return SLOW_PATH;
 	p.first = *(const __u32 *)ip;
 	p.protocol = ip->next;
-	read_address(p.source, ip->source, true);
-	read_address(p.destination, ip->destination, true);
+	read_address(&p.source, ip->source, true);
+	read_address(&p.destination, ip->destination, true);
 	return parse_ports(&at, &p) ? forward(ctx, &at, &p, bytes) : SLOW_PATH;
 }
 

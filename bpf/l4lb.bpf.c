@@ -177,7 +177,7 @@ static __always_inline __u32 forward(struct xdp_md *ctx, const struct cursor *at
 		return DECIDE(SLOT_NO_BACKEND, XDP_DROP);
 	way.skipped = p->kind == KIND_FLOW && find_hot(p, &way);
 	if (!way.skipped) {
-		hash = flow_hash(p->source, p->ports, p->six);
+		hash = flow_hash(&p->source, p->ports, p->six);
 		way.port = gue_port(hash);
 		if (flow_cache && p->kind == KIND_FLOW) {
 			place = cache_place(cpu, hash);
@@ -199,7 +199,7 @@ static __always_inline int l4lb(struct xdp_md *ctx)
 {
 	struct cursor at = cursor_of(ctx);
 	__u32 bytes = frame_bytes(&at);
-	struct packet p; /* not cleared: addresses of IPv4 have one word, the others nobody reads */
+	struct packet p; /* not cleared: nobody reads what a packet has not */
 	__u32 status;
 
 	p.ports = p.kind = p.six = 0;

@@ -19,6 +19,7 @@
 
 #define net16(x) __builtin_bswap16(x)
 #define net32(x) __builtin_bswap32(x)
+#define net64(x) __builtin_bswap64(x)
 
 #ifndef IRIDESCENT_BCC
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;

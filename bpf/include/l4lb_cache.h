@@ -17,15 +17,15 @@ static __always_inline int is_cached(const struct cached_flow *flow, const struc
 {
 	return flow->epoch == epoch && flow->ports == p->ports &&
 	       flow->kind == ((p->six ? 0x600 : 0x400) | p->protocol) &&
-	       !address_differs(flow->source, p->source, p->six) &&
-	       !address_differs(flow->destination, p->destination, p->six);
+	       !address_differs(&flow->source, &p->source, p->six) &&
+	       !address_differs(&flow->destination, &p->destination, p->six);
 }
 
 static __always_inline void remember(struct cached_flow *flow, const struct packet *p, __u64 epoch,
 				     __u32 number)
 {
-	copy_address(flow->source, p->source, p->six);
-	copy_address(flow->destination, p->destination, p->six);
+	copy_address(&flow->source, &p->source, p->six);
+	copy_address(&flow->destination, &p->destination, p->six);
 	flow->ports = p->ports;
 	flow->kind = (p->six ? 0x600 : 0x400) | p->protocol;
 	flow->backend = number;

@@ -30,8 +30,8 @@ enum packet_kinds {
 };
 
 struct packet {
-	__u32 source[4]; /* host byte order; IPv4: the first word */
-	__u32 destination[4];
+	struct address source;
+	struct address destination;
 	__u32 ports; /* the source's in the upper half */
 	__u32 first; /* the IP header's first word, network byte order */
 	__u32 length; /* of the IP packet */
@@ -57,41 +57,46 @@ static __always_inline void *take_within(struct cursor *at, struct packet *p, __
 	return take(at, size);
 }
 
-static __always_inline void read_address(__u32 *to, const __be32 *from, int six)
+static __always_inline void read_address(struct address *to, const __be32 *from, int six)
 {
-	to[0] = net32(from[0]);
-	if (!six)
-		return;
-	to[1] = net32(from[1]);
-	to[2] = net32(from[2]);
-	to[3] = net32(from[3]);
+	if (six) {
+		to->high = net64(*(const __u64 *)from);
+		to->low = net64(*(const __u64 *)(from + 2));
+	} else {
+		to->high = (__u64)net32(*from) << 32;
+	}
 }
 
-/* Word by word: an index that is not constant would keep the packet's fields out of registers. */
-static __always_inline void copy_address(__u32 *to, const __u32 *from, int six)
+static __always_inline void copy_address(struct address *to, const struct address *from, int six)
 {
-	to[0] = from[0];
-	if (!six)
-		return;
-	to[1] = from[1];
-	to[2] = from[2];
-	to[3] = from[3];
+	to->high = from->high;
+	if (six)
+		to->low = from->low;
 }
 
-static __always_inline int address_differs(const __u32 *one, const __u32 *other, int six)
+/* As words, into a key that is zero. */
+static __always_inline void write_words(__u32 *to, const struct address *from, int six)
 {
+	to[0] = from->high >> 32;
 	if (!six)
-		return one[0] != other[0];
-	return ((one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]) |
-		(one[3] ^ other[3])) != 0;
+		return;
+	to[1] = from->high;
+	to[2] = from->low >> 32;
+	to[3] = from->low;
+}
+
+static __always_inline int address_differs(const struct address *one, const struct address *other,
+					   int six)
+{
+	return one->high != other->high || (six && one->low != other->low);
 }
 
 static __always_inline struct flow_key flow_of(const struct packet *p)
 {
 	struct flow_key key = {};
 
-	copy_address(key.source, p->source, p->six);
-	copy_address(key.destination, p->destination, p->six);
+	write_words(key.source, &p->source, p->six);
+	write_words(key.destination, &p->destination, p->six);
 	key.ports = p->ports;
 	key.family = p->six ? 6 : 4;
 	key.protocol = p->protocol;
@@ -103,7 +108,7 @@ static __always_inline struct service_key service_of(const struct packet *p)
 {
 	struct service_key key = {};
 
-	copy_address(key.destination, p->destination, p->six);
+	write_words(key.destination, &p->destination, p->six);
 	key.wide = p->kind == KIND_FRAGMENT || p->kind == KIND_ICMP;
 	key.port = key.wide ? 0 : p->ports & 0xffff;
 	key.family = p->six ? 6 : 4;
@@ -172,6 +177,12 @@ static __always_inline void *make_room(struct xdp_md *ctx, const __u32 ip_bytes,
 	return data + ETHERNET_BYTES;
 }
 
+static __always_inline void copy16(void *to, const void *from)
+{
+	*(__u64 *)to = *(const __u64 *)from;
+	*(__u64 *)(to + 8) = *(const __u64 *)(from + 8);
+}
+
 static __always_inline void write_udp(void *to, __u32 port, __u32 inner)
 {
 	*(__u32 *)to = net32(port << 16 | GUE_PORT);
@@ -212,8 +223,8 @@ static __always_inline int encapsulate6(struct xdp_md *ctx, const struct packet 
 	*(__u32 *)ip = p->first; /* traffic class and flow label are the inner ones */
 	*(__u32 *)&ip->payload_length =
 		net32(payload << 16 | (gue ? PROTOCOL_UDP : PROTOCOL_IPV6) << 8 | OUTER_HOPS);
-	copy_address(ip->source, backend->source, true);
-	copy_address(ip->destination, backend->address, true);
+	copy16(ip->source, backend->source);
+	copy16(ip->destination, backend->address);
 	if (gue)
 		write_udp(ip + 1, port, p->length);
 	return true;

@@ -52,8 +52,8 @@ static __always_inline __u32 parse_ipv4(struct cursor *at, struct packet *p)
 	p->first = *(const __u32 *)ip;
 	p->protocol = ip->protocol;
 	p->kind = ip->fragment & net16(FRAGMENT_MASK) ? KIND_FRAGMENT : KIND_FLOW;
-	read_address(p->source, &ip->source, false);
-	read_address(p->destination, &ip->destination, false);
+	read_address(&p->source, &ip->source, false);
+	read_address(&p->destination, &ip->destination, false);
 	return parse_transport(at, p);
 }
 
@@ -70,8 +70,8 @@ static __always_inline __u32 parse_ipv6(struct cursor *at, struct packet *p)
 	p->first = *(const __u32 *)ip;
 	p->six = true;
 	p->protocol = ip->next;
-	read_address(p->source, ip->source, true);
-	read_address(p->destination, ip->destination, true);
+	read_address(&p->source, ip->source, true);
+	read_address(&p->destination, ip->destination, true);
 	if (ip->next == PROTOCOL_FRAGMENT) {
 		const struct ipv6_extension *fragment = take_within(at, p, sizeof(*fragment));
 
@@ -119,7 +119,7 @@ static __always_inline __u32 find_service(const struct packet *p)
 static __always_inline __u32 follow(struct cursor *at, struct packet *p, const __be32 *source,
 				    const __be32 *destination, __u8 protocol)
 {
-	__u32 from[4] = {};
+	struct address from;
 	const __u32 *ports;
 
 	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP)
@@ -127,10 +127,10 @@ static __always_inline __u32 follow(struct cursor *at, struct packet *p, const _
 	ports = take_within(at, p, sizeof(*ports));
 	if (!ports)
 		return DECIDE(SLOT_MALFORMED, XDP_DROP);
-	read_address(from, source, p->six);
-	if (address_differs(from, p->destination, p->six))
+	read_address(&from, source, p->six);
+	if (address_differs(&from, &p->destination, p->six))
 		return DECIDE(SLOT_NOT_SERVICE, XDP_PASS);
-	read_address(p->source, destination, p->six);
+	read_address(&p->source, destination, p->six);
 	p->ports = net32(*ports) << 16 | net32(*ports) >> 16;
 	p->protocol = protocol;
 	p->kind = KIND_ERROR;

@@ -15,6 +15,12 @@ enum l4lb_limits {
 	TOUCH_EVERY = 128, /* packets of a backend that skip the connection table */
 };
 
+/* An address in host byte order, its first word on top; of IPv4 there is no more. */
+struct address {
+	__u64 high;
+	__u64 low; /* IPv4: never read */
+};
+
 /* Where a packet is counted that is not sent to a backend. */
 enum l4lb_slots {
 	SLOT_NOT_IP,
@@ -84,8 +90,8 @@ struct connection {
 /* A connection whose backend is the ring's choice too, while `epoch` lasts. */
 struct cached_flow {
 	__u64 epoch;
-	__u32 source[4];
-	__u32 destination[4];
+	struct address source;
+	struct address destination;
 	__u32 ports;
 	__u16 kind; /* family and protocol */
 	__u16 backend;
@@ -142,15 +148,11 @@ static __always_inline __u64 mix(__u64 x)
 	return x ^ x >> 32;
 }
 
-static __always_inline __u64 flow_hash(const __u32 *source, __u32 ports, int six)
+static __always_inline __u64 flow_hash(const struct address *source, __u32 ports, int six)
 {
-	__u64 sum;
-
 	if (!six)
-		return mix((__u64)source[0] << 32 | ports);
-	sum = mix((__u64)source[0] << 32 | source[1]);
-	sum = mix(sum + ((__u64)source[2] << 32 | source[3]));
-	return mix(sum ^ ports);
+		return mix(source->high | ports);
+	return mix(mix(mix(source->high) + source->low) ^ ports);
 }
 
 static __always_inline __u32 ring_choice(__u32 place, __u64 hash)
