@@ -17,6 +17,7 @@ from iridescent_xdp.switchboard import OBSERVER, OBSERVING, Switchboard
 from iridescent_xdp.template import Template
 
 HOPELESS_MISS_SHARE = 0.1  # a narrowing that sends more packets than this back is not tried
+TRAIN = 4  # packets that are looked at in a row, SPEC_TRAIN in iridescent_run.h
 WANTED_SHARE = 0.5  # an observed value that fewer packets have is not worth a guard
 
 
@@ -115,8 +116,8 @@ def _heads(board: Switchboard) -> tuple[bytes, ...]:
 
 def watch_one_in(state: State, shift: int) -> None:
     """Watched code sends one packet in 2^``shift`` to the observer, counted from now."""
-    watch = np.zeros(1, dtype=state.template.structs["watch"])
-    watch["every"] = 1 << shift
+    watch = np.zeros(1, dtype=state.template.structs["watches"])
+    watch["cpus"]["every"] = 1 << shift
     state["watch"].write(0, watch)
 
 
@@ -124,7 +125,9 @@ def packets_watched(state: State) -> int:
     """How many packets came to watched code since ``watch_one_in``."""
     rows = state["watch"].read()
     assert rows is not None
-    return int((rows["looks"] * rows["every"] - rows["left"]).sum())
+    cpus = rows["cpus"]
+    trains, more = np.divmod(cpus["looks"], np.uint64(TRAIN))
+    return int((trains * TRAIN * cpus["every"] + more - cpus["left"]).sum())
 
 
 def forget_seen(state: State) -> None:

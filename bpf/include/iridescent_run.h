@@ -14,6 +14,10 @@
 #define SPEC_POINTS	   64
 #define SPEC_VERDICTS	   8 /* XDP_ABORTED .. XDP_REDIRECT, rounded up */
 
+#define SPEC_WATCHES 512 /* where there are more CPUs, some share; a power of two */
+
+#define SPEC_TRAIN   4   /* the first packet pays for code that no cache has, the others little */
+
 #define SPEC_KEY_BYTES	   40 /* of a key that can be hot */
 #define SPEC_SMALL	   64 /* values below it are counted in an array; a power of two */
 
@@ -60,8 +64,14 @@ struct carry {
 
 struct watch {
 	__u64 left;  /* packets until the next one that is looked at */
-	__u64 every; /* one in so many is */
+	__u64 every; /* one in so many is; SPEC_TRAIN of them in a row */
 	__u64 looks; /* that were looked at */
+	__u64 pad[5];
+};
+
+/* By CPU; found by its address, which is shorter than a look-up in a per-CPU array. */
+struct watches {
+	struct watch cpus[SPEC_WATCHES];
 };
 
 struct small_values {
@@ -81,7 +91,7 @@ struct observed_key {
 MAP_PROG_ARRAY(slots, SPEC_SLOTS, "the programs behind the root; written by the controller");
 MAP_PERCPU_ARRAY(arm_stats, struct arm_stats, SPEC_ARMS, "counts and times of each arm");
 MAP_PERCPU_ARRAY(carry, struct carry, 1, "from a missed guard to the generic code");
-MAP_PERCPU_ARRAY(watch, struct watch, 1, "how few packets are looked at before a search");
+MAP_ARRAY(watch, struct watches, 1, "how few packets are looked at before a search");
 MAP_PERCPU_ARRAY(small_values, struct small_values, SPEC_POINTS, "small values seen, by point index");
 MAP_LRU_HASH(observations, struct observation, __u64, 4096, "larger values seen, by point index");
 MAP_LRU_HASH(observed_keys, struct observed_key, __u64, 16384, "keys looked up, by table index");
@@ -144,12 +154,14 @@ static __always_inline int spec_miss(struct xdp_md *ctx, __u32 missed)
 /* In the watched role, before the body: the observer takes a few packets from here. */
 static __always_inline void spec_watch(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	struct watch *watch = bpf_map_lookup_elem(MAP(watch), &zero);
+	__u32 cpu = bpf_get_smp_processor_id() & (SPEC_WATCHES - 1);
+	struct watch *watch = &MAP_VALUE(watch)->cpus[cpu];
 
-	if (watch && !watch->left--) {
-		watch->left = watch->every - 1;
-		watch->looks++;
+	if (!watch->left--) {
+		if (!(++watch->looks % SPEC_TRAIN))
+			watch->left = (watch->every - 1) * SPEC_TRAIN;
+		else
+			watch->left = 0;
 		bpf_tail_call(ctx, MAP(slots), SPEC_SLOT_OBSERVER);
 	}
 }

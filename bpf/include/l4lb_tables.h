@@ -135,10 +135,6 @@ MAP_ARRAY(identities, struct identity, MAX_BACKENDS, "by number; read by the con
 MAP_PERCPU_ARRAY(slot_counts, struct hits, SLOTS, "packets that went to no backend");
 MAP_ARRAY(backend_counts, struct backend_hits, 1, "by CPU: packets that went to each backend");
 
-#ifndef IRIDESCENT_BCC
-static __u32 (*const bpf_get_smp_processor_id)(void) = (void *)8;
-#endif
-
 /* Two rounds of multiply and fold, as in splitmix64. */
 static __always_inline __u64 mix(__u64 x)
 {

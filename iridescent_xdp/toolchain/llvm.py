@@ -5,8 +5,8 @@ The template's bitcode (optimization passes off) comes with the package, or is m
 kept on disk by content digest; it is inlined and simplified once per process for each job that a
 program can have (``Request.job``). Per variant a small module defines the point constants; it is
 linked in, everything but the entry becomes internal, and the O2 pipeline folds what can be folded.
-Code without loops gets the first half of O2 only: in the second half loops are unrolled and
-vectorized, and functions are looked at together.
+Variants without loops get the first half of O2 only: in the second half loops are unrolled and
+vectorized, and functions are looked at together. Generic code always gets all of it.
 
 Compiled tables pass LLVM as calls only; their machine code is put in afterwards
 (``decision/embed.py``): a run of O2 over hundreds of blocks would take longer than all the rest.
@@ -117,7 +117,7 @@ class LlvmToolchain(Toolchain):
                 if isinstance(code, IrTable):
                     module.link_in(checked_ir(code))
             _internalize(module)
-            self._optimize(module)
+            self._optimize(module, whole=bool(request.job()["spec_whole"]))
             insns = instructions_of(self._machine.emit_object(module))
             return splice(insns, bodies(tables))
         except RuntimeError as error:
@@ -143,10 +143,10 @@ class LlvmToolchain(Toolchain):
         options.loop_unrolling = True
         return llvm.create_pass_builder(self._machine, options)
 
-    def _optimize(self, module: llvm.ModuleRef) -> None:
+    def _optimize(self, module: llvm.ModuleRef, *, whole: bool) -> None:
         self._passes(module, FOLD)
         builder = self._builder()
-        if LOOP_MARK not in str(module):
+        if not whole and LOOP_MARK not in str(module):
             self._passes(module, TABLES_IN)
             functions = [f for f in module.functions if not f.is_declaration]
             if len(functions) == 1:

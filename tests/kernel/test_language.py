@@ -181,9 +181,10 @@ def test_watched_code_decides_as_generic_and_sends_one_packet_in_so_many_to_the_
         wanted = [steady.run(frame).verdict for frame in (PLAIN, TAGGED)]
         assert [watched.run(frame).verdict for frame in (PLAIN, TAGGED)] == wanted
         sandbox.state["slots"].write(OBSERVER, observing.fd.to_bytes(4, "little"))
-        run(watched, [PLAIN] * 10)  # the third to the twelfth that it sees
-    assert packets_watched(sandbox.state) == 12
-    assert values_seen(sandbox.state)["vlan_depth"] == {0: 2}
+        for count, watched_by_now, looked_at in ((10, 12, 2), (6, 18, 4)):  # 3 to 12, 13 to 18
+            run(watched, [PLAIN] * count)
+            assert packets_watched(sandbox.state) == watched_by_now
+            assert values_seen(sandbox.state)["vlan_depth"] == {0: looked_at}  # 3, 4, 17, 18
 
 
 def loaded(builder: Builder, folder: Path, name: str, text: str) -> tuple[State, Program]:
