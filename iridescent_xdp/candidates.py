@@ -17,7 +17,7 @@ from iridescent_xdp.toolchain.base import Role
 from iridescent_xdp.variant import Variant
 
 LOOK_S, LOOK_FOR_KEYS_S = 0.05, 0.3  # keys need more packets until the hot ones stand out
-ENOUGH_LOOKS, WANTED_LOOKS = 500, 4000  # packets that were looked at
+ENOUGH_LOOKS, WANTED_LOOKS = 250, 4000  # packets that were looked at
 USUAL_NS = 100.0  # of generic code that was never timed; only predicted gains depend on it
 
 

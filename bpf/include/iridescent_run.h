@@ -41,7 +41,7 @@ SPEC_CONSTANT(spec_whole, "spec:role"); /* 1: no point differs from generic but 
 SPEC_RANGE(policy, sample_shift, 1, 0, 12,
 	   "while a variant is measured, one packet in 2^n is timed");
 
-SPEC_RANGE(policy, observe_shift, 8, 0, 16,
+SPEC_RANGE(policy, observe_shift, 9, 0, 16,
 	   "before a search, one packet in 2^n is looked at; more when few packets come");
 SPEC_RANGE(policy, key_depth, 14, 6, 16, "2^n keys are remembered while packets are looked at");
 

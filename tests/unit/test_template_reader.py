@@ -13,7 +13,7 @@ from iridescent_xdp.template import find_template, read_template
 
 POINTS = [  # name, class, kind, default, domain as an operator reads it
     ("sample_shift", "policy", "range", 1, "0..12"),
-    ("observe_shift", "policy", "range", 8, "0..16"),
+    ("observe_shift", "policy", "range", 9, "0..16"),
     ("key_depth", "policy", "range", 14, "6..16"),
     ("depth", "narrowing", "range", 2, "0, 1, 2"),
     ("seven", "narrowing", "bool", 1, "false, true"),
