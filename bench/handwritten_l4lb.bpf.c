@@ -84,8 +84,8 @@ static __always_inline void touch(const struct packet *p, __u32 number, __u32 ge
 		bpf_map_update_elem(MAP(connections), &key, &made, BPF_ANY);
 }
 
-static __always_inline int forward(struct xdp_md *ctx, const struct cursor *at, const struct packet *p,
-				   __u32 bytes)
+static __always_inline int forward(struct xdp_md *ctx, const struct cursor *at,
+				   const struct packet *p, __u32 bytes)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), number;
 	__u64 epoch = *MAP_VALUE(epoch), hash = flow_hash(&p->source, p->ports, p->six);

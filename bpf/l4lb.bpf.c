@@ -164,8 +164,8 @@ static __always_inline int find_hot(const struct packet *p, struct way *way)
 	return true;
 }
 
-static __always_inline __u32 forward(struct xdp_md *ctx, const struct cursor *at, const struct packet *p,
-				     __u32 bytes)
+static __always_inline __u32 forward(struct xdp_md *ctx, const struct cursor *at,
+				     const struct packet *p, __u32 bytes)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct backend_hits *counts = bpf_map_lookup_elem(MAP(backend_counts), &cpu);

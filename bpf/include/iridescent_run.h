@@ -14,9 +14,8 @@
 #define SPEC_POINTS	   64
 #define SPEC_VERDICTS	   8 /* XDP_ABORTED .. XDP_REDIRECT, rounded up */
 
-#define SPEC_WATCHES 512 /* where there are more CPUs, some share; a power of two */
-
-#define SPEC_TRAIN   4   /* the first packet pays for code that no cache has, the others little */
+#define SPEC_WATCHES	   512 /* where there are more CPUs, some share; a power of two */
+#define SPEC_TRAIN	   4   /* the first packet pays for code that no cache has, the others little */
 
 #define SPEC_KEY_BYTES	   40 /* of a key that can be hot */
 #define SPEC_SMALL	   64 /* values below it are counted in an array; a power of two */

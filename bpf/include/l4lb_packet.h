@@ -121,8 +121,8 @@ static __always_inline int is_tcp_or_udp(__u8 protocol)
 	return protocol < 64 && (1ull << PROTOCOL_TCP | 1ull << PROTOCOL_UDP) >> protocol & 1;
 }
 
-/* Whether the header of TCP or UDP at the cursor is whole. Computed: a branch on which of the two it
- * is would be mispredicted as often as packets alternate. */
+/* Whether the header of TCP or UDP at the cursor is whole. Computed: a branch on which of the two
+ * it is would be mispredicted as often as packets alternate. */
 static __always_inline int transport_fits(const struct cursor *at, const struct packet *p)
 {
 	__u32 udp = p->protocol & 1; /* of 6 and 17 */

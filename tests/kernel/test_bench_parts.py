@@ -137,6 +137,9 @@ def test_a_frame_that_a_program_grew_in_front_is_put_back(moved_bytes: int, tmp_
     assert found == {"whole": 2 * SEQUENCE, "wrong": 0, "refused": 0}
 
 
+TAIL_CALL = bytes.fromhex("850000000c000000")  # a call of helper 12
+
+
 # -- guards --------------------------------------------------------------------------------
 
 
@@ -155,6 +158,17 @@ def test_packets_are_divided_by_what_the_guard_says() -> None:
     assert len(passing.sequence) == len(missing.sequence) == SEQUENCE
 
 
+def test_what_passes_one_guard_and_misses_another_is_in_neither_part() -> None:
+    with rig() as made:
+        narrowed = made.load(made.changed({"no_ip_options": True, "vlan_depth": 0}))
+        passing, missing = split(made, narrowed, "vlan_depth", edge_traffic("high", 0.4))
+    assert all(
+        (p[12:14] == b"\x08\x00" and p[14] == 0x45) or p[12:14] == b"\x86\xdd"
+        for p in passing.packets
+    )
+    assert all(p[12:14] in (b"\x81\x00", b"\x88\xa8") for p in missing.packets)
+
+
 def test_without_its_guard_a_program_is_shorter_and_does_the_same_with_what_fits() -> None:
     with rig() as made, unguarded(made.function.template, "no_ip_options") as template:
         assert [p.name for p in template.points] == [p.name for p in made.function.template.points]
@@ -167,6 +181,20 @@ def test_without_its_guard_a_program_is_shorter_and_does_the_same_with_what_fits
                 runs = [each.run(packet) for each in (program, reference)]
                 assert runs[0].verdict == runs[1].verdict
     assert len(without) < len(made_of)
+
+
+def test_without_all_its_guards_a_program_has_no_way_to_the_generic_code() -> None:
+    guards = {"no_ip_options": True, "vlan_depth": 0}
+    calls = []
+    with rig() as made:
+        for left_out in ([], ["vlan_depth"], [*guards]):
+            with (
+                unguarded(made.function.template, *left_out or ["ipv6"]) as template,
+                Rig(made.builder, FilterSubject(), template=template) as other,
+            ):
+                insns = made.builder.variant(other.function, made.changed(guards), Role.STEADY)
+                calls.append(TAIL_CALL in [insns[n : n + 8] for n in range(0, len(insns), 8)])
+    assert calls == [True, True, False]
 
 
 # -- live ----------------------------------------------------------------------------------

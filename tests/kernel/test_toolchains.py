@@ -173,6 +173,19 @@ def test_a_function_that_nobody_said_to_inline_is_inlined(tmp_path: Path) -> Non
     assert build(Builder("llvm", cached=False), calling, size=3)
 
 
+@pytest.mark.needs(toolchain="llvm")
+def test_loops_get_the_second_half_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There they are unrolled: the loop over the rules in the map."""
+    function, builder = filter_function(TABLES), Builder("llvm", cached=False)
+    narrowed = generic_of(function).with_values(vlan_depth=0)
+    unrolled = builder.variant(function, narrowed, Role.STEADY)
+    monkeypatch.setattr(llvm, "LOOP_MARK", "no loop has this")
+    assert len(builder.variant(function, narrowed, Role.STEADY)) < len(unrolled)
+    generic = builder.variant(function, generic_of(function), Role.STEADY)
+    monkeypatch.undo()
+    assert builder.variant(function, generic_of(function), Role.STEADY) == generic
+
+
 def test_auto_takes_bcc_where_there_is_no_clang(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise MissingFeatureError("no clang", cure="apt-get install clang")
